@@ -1,0 +1,1 @@
+"""What the services share: contracts and plumbing, no business rule."""

@@ -1,0 +1,1 @@
+"""Jobyard for Python: the client, the command line and the kit for tool authors."""

@@ -1,0 +1,1 @@
+"""The job engine: queue, leases, attempts, results."""

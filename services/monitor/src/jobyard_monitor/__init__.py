@@ -1,0 +1,1 @@
+"""What happened: timelines, logs, counts, system status."""
