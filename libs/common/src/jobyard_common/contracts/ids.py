@@ -1,0 +1,61 @@
+"""Identifiers: a prefix, two characters of cell, 26 Crockford base-32 characters (128 bits).
+
+Unkeyed ids are 48 bits of milliseconds and 80 random bits, so they sort by age and begin with `0`. Keyed ids are an
+HMAC whose first character is `7`: the same input makes the same id anywhere, which is what makes a retry harmless.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from functools import lru_cache
+
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+KEYED_FIRST = "7"
+_PAIRS = [a + b for a in ALPHABET for b in ALPHABET]
+_BODY = f"[{ALPHABET}]"
+
+
+def new_id(prefix: str, *, cell: str = "00", now_ms: int | None = None) -> str:
+    """A new unkeyed id such as `job_00` + 26 characters."""
+    stamp = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    return f"{prefix}_{cell}{_crockford((stamp << 80) | secrets.randbits(80))}"
+
+
+def keyed_id(
+    prefix: str, secret: bytes, *, tenant: str, operation: str, target: str = "", key: str, cell: str = "00"
+) -> str:
+    """The id that this (tenant, operation, target, key) always has under `secret`."""
+    digest = hmac.new(secret, _length_prefixed("v1", tenant, operation, target, key), hashlib.sha256).digest()
+    return f"{prefix}_{cell}{KEYED_FIRST}{_crockford(int.from_bytes(digest[:16], 'big'))[1:]}"
+
+
+def is_keyed(text: str) -> bool:
+    """Whether a well-formed id was derived from a key."""
+    return text[-26] == KEYED_FIRST
+
+
+def is_id(prefix: str, text: str) -> bool:
+    """Whether `text` has the form of an id with this prefix; says nothing about its existence."""
+    return _pattern(prefix).fullmatch(text) is not None
+
+
+@lru_cache(maxsize=64)
+def _pattern(prefix: str) -> re.Pattern[str]:
+    return re.compile(f"{prefix}_[{ALPHABET}]{{2}}[0-7]{_BODY}{{25}}")
+
+
+def _crockford(value: int) -> str:
+    characters = []
+    for _ in range(13):
+        value, pair = divmod(value, 1024)
+        characters.append(_PAIRS[pair])
+    return "".join(reversed(characters))
+
+
+def _length_prefixed(*parts: str) -> bytes:
+    encoded = [part.encode() for part in parts]
+    return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)

@@ -1,0 +1,60 @@
+"""JSON on the wire, and time as text.
+
+msgspec, because it decodes and validates in one pass; `Raw` members keep what a user sent byte-true.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+_encoder = msgspec.json.Encoder()
+_decoders: dict[object, msgspec.json.Decoder[object]] = {}
+
+
+class WireError(ValueError):
+    """A message that is not of the agreed shape; the text says where."""
+
+
+def encode(value: object) -> bytes:
+    return _encoder.encode(value)
+
+
+def decode(kind: type[T], data: bytes) -> T:
+    """Decode JSON into `kind`; unknown members are ignored.
+
+    Raises:
+        WireError: for anything that is not such a document, however broken.
+    """
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    try:
+        return decoder.decode(data)  # type: ignore[return-value]
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise WireError(str(error)[:500]) from None
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def rfc3339(moment: datetime) -> str:
+    """UTC with milliseconds and `Z`, as every time in the API is written."""
+    utc = moment.astimezone(UTC)
+    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """Raises ValueError for anything but an RFC 3339 time with a zone."""
+    if len(text) < 20 or text[10] not in "Tt " or not (text[-1] in "Zz" or text[-6] in "+-"):
+        raise ValueError("not an RFC 3339 time with a zone")
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def milliseconds(moment: datetime) -> datetime:
+    """`moment` cut to the resolution that the API shows, so that what is stored equals what is told."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

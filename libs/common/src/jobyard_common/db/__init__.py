@@ -1,0 +1,1 @@
+"""PostgreSQL, once: pools, migrations, shared tables."""

@@ -1,0 +1,1 @@
+"""HTTP, once: problems, request context, server, health, calls between services."""

@@ -1,0 +1,1 @@
+"""Kafka, once: publishing, consuming with offsets in PostgreSQL, the outbox."""

@@ -1,0 +1,256 @@
+"""The one consumer loop.
+
+A batch of raw records, the effects of each, the dead letters among them and the new offsets are one transaction in
+PostgreSQL. Kafka's own offsets are never used: on assignment we go to PostgreSQL's. So a kill at any line repeats the
+batch or nothing, and a zombie's transaction fails at its first statement.
+
+Poison below the decoder (a text that PostgreSQL cannot store, say) is found by halving the batch; the one record goes
+to the dead letters and the partition moves on. Everything else that fails is repeated until it succeeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+
+from jobyard_common.contracts.telemetry import Check
+from jobyard_common.contracts.topics import Topic
+from jobyard_common.db.connection import Connection, Pool
+from jobyard_common.db.errors import is_poison, is_retryable
+from jobyard_common.messaging import offsets, outbox
+from jobyard_common.messaging.inbound import Inbound, Refused, dead_letter, inbound_of
+from jobyard_common.messaging.kafka import METADATA_MAX_AGE_MS, REQUEST_TIMEOUT_MS, SESSION_TIMEOUT_MS, KafkaSettings
+from jobyard_common.messaging.placement import Placement, cluster_id_of
+from jobyard_common.runtime.backoff import delays
+from jobyard_common.runtime.supervisor import Component
+from jobyard_common.telemetry import metrics
+from jobyard_common.telemetry.context import parse
+from jobyard_common.telemetry.logging import get_logger
+from jobyard_common.telemetry.tracing import Kind, Span, Tracer, messaging
+
+log = get_logger("consumer")
+Apply = Callable[[Connection, list[Inbound]], Awaitable[Sequence[Refused]]]
+STALLED_S = 30.0
+
+
+class ConsumerLoop(Component):
+    """Reads one topic as a member of a group.
+
+    `apply` runs inside the transaction and returns the records that it refuses; it must be repeatable and must not
+    commit. `after_commit` is called once a batch is durable. `paused` may hold back the next batch for as long as
+    what it needs is away.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        *,
+        topic: Topic,
+        group: str,
+        instance_id: str,
+        pool: Pool,
+        apply: Apply,
+        tracer: Tracer,
+        max_records: int = 500,
+        after_commit: Callable[[], None] | None = None,
+        paused: Callable[[], bool] | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = f"consumer {topic.name}"
+        self.progress = offsets.Progress()
+        self._kafka = kafka
+        self._topic = topic
+        self._group = f"{kafka.topic_prefix}{group}.{topic.name}"
+        self._member = f"{instance_id}.{topic.name}"
+        self._pool = pool
+        self._apply = apply
+        self._tracer = tracer
+        self._max_records = max_records
+        self._after_commit = after_commit
+        self._paused = paused
+        self._placement: Placement | None = None
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._moved_at = time.monotonic()
+        self._behind = False
+
+    async def start(self) -> None:
+        self.spawn(self._run(), name="run")
+
+    async def drain(self) -> None:
+        self._draining = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), 5.0)
+
+    def check(self) -> Check:
+        """Assignment, progress and stopped partitions, for readiness."""
+        placement = self._placement
+        if placement is None:
+            return Check("degraded", "Kafka is not reached", critical=False)
+        if placement.stopped:
+            rows = "; ".join(f"partition {number}: {why}" for number, why in sorted(placement.stopped.items()))
+            return Check("degraded", rows, critical=False)
+        if not placement.assigned:
+            return Check("degraded", "no partition is assigned", critical=False)
+        if self._behind and time.monotonic() - self._moved_at > STALLED_S:
+            return Check("degraded", "no progress while records wait", critical=False)
+        return Check("ok")
+
+    async def _run(self) -> None:
+        pauses = delays(first_s=0.2, cap_s=3.0)
+        while not self._draining:
+            try:
+                await self._session()
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning(
+                    "consumer.disconnected", topic=self._topic.name, error=f"{type(error).__name__}: {error}"[:200]
+                )
+            except offsets.Superseded:
+                log.warning("consumer.superseded", topic=self._topic.name)
+            else:
+                pauses = delays(first_s=0.2, cap_s=3.0)
+            self._placement = None
+            if not self._draining:
+                await asyncio.sleep(next(pauses))
+        self._idle.set()
+
+    async def _session(self) -> None:
+        """One connection to the broker, until it fails, stalls or we drain."""
+        cluster_id = await cluster_id_of(self._kafka)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._kafka.bootstrap,
+            client_id=self._kafka.client_id,
+            group_id=self._group,
+            group_instance_id=self._member,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=1_500,
+            fetch_max_wait_ms=500,
+            fetch_max_bytes=8 * 1024 * 1024,
+            request_timeout_ms=REQUEST_TIMEOUT_MS + 1_000,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
+            retry_backoff_ms=100,
+        )
+        placement = Placement(consumer, self._kafka, topic=self._topic, cluster_id=cluster_id, pool=self._pool)
+        try:
+            await consumer.start()
+            consumer.subscribe([self._kafka.topic(self._topic)], listener=placement)
+            self._placement = placement
+            self._moved_at = time.monotonic()
+            while not self._draining:
+                await self._step(consumer, placement)
+        finally:
+            await consumer.stop()
+
+    async def _step(self, consumer: AIOKafkaConsumer, placement: Placement) -> None:
+        if self._paused is not None and self._paused():
+            await asyncio.sleep(0.25)
+            return
+        try:
+            await placement.settle()
+        except Exception as error:
+            if not is_retryable(error):
+                raise
+            log.warning("consumer.database_away", topic=self._topic.name, error=str(error)[:200])
+            await asyncio.sleep(0.5)
+            return
+        for number, position in placement.positions.items():
+            self.progress.next.setdefault(number, position)
+        fetched = await consumer.getmany(timeout_ms=200, max_records=self._max_records)
+        batch: list[Inbound] = []
+        for partition, rows in fetched.items():
+            batch += placement.accept(partition, [inbound_of(row, topic=self._topic.name) for row in rows])
+        self._behind = bool(batch)
+        if not batch:
+            self._moved_at = time.monotonic()
+            return
+        await self._apply_until_durable(batch, placement)
+        self._moved_at = time.monotonic()
+
+    async def _apply_until_durable(self, batch: list[Inbound], placement: Placement) -> None:
+        for pause in delays(first_s=0.1, cap_s=5.0):
+            try:
+                await self._apply_batch(batch, placement)
+                return
+            except Exception as error:
+                if not is_retryable(error):
+                    raise
+                log.warning(
+                    "consumer.batch_repeated", topic=self._topic.name, error=f"{type(error).__name__}: {error}"[:300]
+                )
+            if self._draining:
+                return
+            await asyncio.sleep(pause)
+            # What was committed before the failure must not be applied again from memory.
+            raise_if = await placement.reload()
+            batch = [record for record in batch if record.offset >= raise_if.get(record.partition, 0)]
+            if not batch:
+                return
+
+    async def _apply_batch(self, batch: list[Inbound], placement: Placement) -> None:
+        try:
+            await self._transaction(batch, placement, refused=None)
+        except Exception as error:
+            if not is_poison(error):
+                raise
+            if len(batch) == 1:
+                refusal = Refused(batch[0], "unstorable", f"{type(error).__name__}: {error}")
+                await self._transaction(batch, placement, refused=refusal)
+                return
+            middle = len(batch) // 2
+            await self._apply_batch(batch[:middle], placement)
+            await self._apply_batch(batch[middle:], placement)
+
+    async def _transaction(self, batch: list[Inbound], placement: Placement, *, refused: Refused | None) -> None:
+        moves = placement.moves(batch)
+        spans = self._spans(batch)
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await offsets.move(
+                    connection, moves, cluster_id=placement.cluster_id, topic=self._kafka.topic(self._topic)
+                )
+                rejected = [refused] if refused else list(await self._apply(connection, batch))
+                await outbox.put(connection, [dead_letter(row, group=self._group) for row in rejected])
+        except BaseException as error:
+            for span in spans:
+                span.error(error)
+            raise
+        finally:
+            for span in spans:
+                span.end()
+        for row in rejected:
+            metrics.DEAD_LETTERS.labels(topic=self._topic.name, reason=row.reason).inc()
+            log.warning("record.refused", topic=self._topic.name, offset=row.inbound.offset, reason=row.reason)
+        for step in moves:
+            placement.positions[step.partition] = step.next
+            self.progress.advance(step.partition, step.next)
+        metrics.CONSUMED.labels(topic=self._topic.name).inc(len(batch))
+        if self._after_commit is not None:
+            self._after_commit()
+
+    def _spans(self, batch: list[Inbound]) -> list[Span]:
+        """A process span for each sampled record, under and linked to its send; the others keep their context."""
+        spans = []
+        for record in batch:
+            parent = parse(record.header("traceparent"))
+            record.trace = parent
+            if parent is None or not parent.sampled or not self._tracer.exporting:
+                continue
+            attributes = messaging("process", self._topic.name, key=(record.key or b"").decode(errors="replace"))
+            attributes["messaging.consumer.group.name"] = self._group
+            attributes["messaging.destination.partition.id"] = str(record.partition)
+            attributes["messaging.kafka.offset"] = record.offset
+            attributes["messaging.message.id"] = record.header("ce_id")
+            attributes["messaging.message.conversation_id"] = record.header("ce_correlationid")
+            attributes["correlation.id"] = record.header("ce_correlationid")
+            name = f"process {self._topic.name}"
+            span = self._tracer.span(name, kind=Kind.CONSUMER, parent=parent, links=[parent], attributes=attributes)
+            record.trace = span.context
+            spans.append(span)
+        return spans

@@ -1,0 +1,106 @@
+"""Following topics from their end, without a group: for what only matters while somebody looks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from jobyard_common.contracts.topics import Topic
+from jobyard_common.messaging.inbound import Inbound, inbound_of
+from jobyard_common.messaging.kafka import METADATA_MAX_AGE_MS, REQUEST_TIMEOUT_MS, KafkaSettings
+from jobyard_common.runtime.backoff import delays
+from jobyard_common.runtime.supervisor import Component
+from jobyard_common.telemetry.logging import get_logger
+
+log = get_logger("tail")
+
+
+class Tail(Component):
+    """Hands every new record of some topics to `on_records`, which must not wait and must not raise.
+
+    With `from_beginning`, everything that the topics hold comes first and `caught_up` is set after it. A lost
+    connection is made anew; `on_gap` is told, because records may have passed meanwhile.
+    """
+
+    name = "tail"
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topics: Sequence[Topic],
+        on_records: Callable[[list[Inbound]], None],
+        *,
+        from_beginning: bool = False,
+        on_gap: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._kafka = kafka
+        self._topics = {kafka.topic(topic): topic.name for topic in topics}
+        self._on_records = on_records
+        self._from_beginning = from_beginning
+        self._on_gap = on_gap
+        self.caught_up = asyncio.Event()
+
+    async def start(self) -> None:
+        self.spawn(self._run(), name="run")
+
+    async def _run(self) -> None:
+        for pause in delays(first_s=0.2, cap_s=3.0):
+            try:
+                await self._session()
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("tail.disconnected", error=f"{type(error).__name__}: {error}"[:200])
+            if self._on_gap is not None:
+                self._on_gap()
+            await asyncio.sleep(pause)
+
+    async def _session(self) -> None:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._kafka.bootstrap,
+            client_id=self._kafka.client_id,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest" if self._from_beginning else "latest",
+            fetch_max_wait_ms=500,
+            request_timeout_ms=REQUEST_TIMEOUT_MS + 1_000,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        )
+        try:
+            await consumer.start()
+            partitions = await self._partitions(consumer)
+            ends = await consumer.end_offsets(partitions)
+            consumer.assign(partitions)
+            for partition in partitions:
+                if self._from_beginning:
+                    await consumer.seek_to_beginning(partition)
+                else:
+                    consumer.seek(partition, ends[partition])
+            while True:
+                await self._take(consumer)
+                if not self.caught_up.is_set():
+                    positions = [await consumer.position(partition) >= ends[partition] for partition in partitions]
+                    if all(positions):
+                        self.caught_up.set()
+        finally:
+            await consumer.stop()
+
+    async def _partitions(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
+        found = []
+        await consumer.topics()
+        for name in self._topics:
+            numbers = consumer.partitions_for_topic(name)
+            if not numbers:
+                raise OSError(f"topic {name} does not exist yet")
+            found += [TopicPartition(name, number) for number in sorted(numbers)]
+        return found
+
+    async def _take(self, consumer: AIOKafkaConsumer) -> None:
+        fetched = await consumer.getmany(timeout_ms=200, max_records=5000)
+        records = [
+            inbound_of(row, topic=self._topics[partition.topic]) for partition, rows in fetched.items() for row in rows
+        ]
+        if records:
+            self._on_records(records)

@@ -1,0 +1,1 @@
+"""What tests of every member use; product code never imports it."""
