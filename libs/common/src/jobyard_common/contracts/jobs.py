@@ -10,6 +10,11 @@ import msgspec
 EMPTY_OBJECT = msgspec.Raw(b"{}")
 
 
+def empty_object() -> msgspec.Raw:
+    """The default of a member that holds a client's own JSON object."""
+    return EMPTY_OBJECT
+
+
 class JobState(StrEnum):
     """Where a job is in its life; the transitions are in the executor's `domain/job.py` and `docs/job-states.md`."""
 
@@ -103,7 +108,7 @@ class JobSpec(msgspec.Struct, frozen=True):
     isolation: str
     min_isolation: str
     timeout_s: float
-    parameters: msgspec.Raw = EMPTY_OBJECT
+    parameters: msgspec.Raw = msgspec.field(default_factory=empty_object)
     files: dict[str, str] = msgspec.field(default_factory=dict)
     queue: str = "default"
     priority: int = 5
@@ -117,7 +122,7 @@ class JobSpec(msgspec.Struct, frozen=True):
     dedupe: Dedupe | None = None
     depends_on: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    metadata: msgspec.Raw = EMPTY_OBJECT
+    metadata: msgspec.Raw = msgspec.field(default_factory=empty_object)
     callback_url: str | None = None
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
-from jobyard_common.contracts.jobs import Actor
+from jobyard_common.contracts.jobs import Actor, empty_object
 
 HEARTBEAT = "jobyard.service.heartbeat.v1"
 LOG_RECORDS = "jobyard.log.records.v1"
@@ -29,7 +30,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     at: datetime
     status: str
     checks: dict[str, Check] = msgspec.field(default_factory=dict)
-    facts: dict[str, object] = msgspec.field(default_factory=dict)
+    facts: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class LogRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -63,6 +64,6 @@ class AuditEntry(msgspec.Struct, frozen=True):
     action: str
     target: str
     outcome: str
-    detail: msgspec.Raw = msgspec.Raw(b"{}")
+    detail: msgspec.Raw = msgspec.field(default_factory=empty_object)
     correlation_id: str = ""
     trace_id: str = ""

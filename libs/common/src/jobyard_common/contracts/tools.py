@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -48,9 +49,9 @@ class ToolDefinition(msgspec.Struct, frozen=True):
     hash: str
     timeout_s: float | None = None
     soft_timeout_s: float | None = None
-    retry: dict[str, object] = msgspec.field(default_factory=dict)
+    retry: dict[str, Any] = msgspec.field(default_factory=dict)
     slots: dict[str, FileSlot] = msgspec.field(default_factory=dict)
-    limits: dict[str, object] = msgspec.field(default_factory=dict)
+    limits: dict[str, Any] = msgspec.field(default_factory=dict)
     examples: tuple[msgspec.Raw, ...] = ()
 
     @property
