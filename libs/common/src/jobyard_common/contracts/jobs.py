@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from jobyard_common.contracts.wire import OptionalRaw
+
 EMPTY_OBJECT = msgspec.Raw(b"{}")
 
 
@@ -165,7 +167,7 @@ class RetryJob(msgspec.Struct, frozen=True):
     new_job_id: str
 
 
-class ReplayJob(msgspec.Struct, frozen=True):
+class ReplayJob(msgspec.Struct, frozen=True, omit_defaults=True):
     """Run a finished job again as `new_job_id`, with other parameters if they are given."""
 
     command_id: str
@@ -173,7 +175,7 @@ class ReplayJob(msgspec.Struct, frozen=True):
     tenant: str
     actor: Actor
     new_job_id: str
-    parameters: msgspec.Raw | None = None
+    parameters: OptionalRaw = None
 
 
 class RescheduleJob(msgspec.Struct, frozen=True):

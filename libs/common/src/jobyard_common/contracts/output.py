@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from jobyard_common.contracts.wire import OptionalRaw
+
 OUTPUT = "jobyard.job.output.v1"
 MAX_PACK_BYTES = 128 * 1024
 
@@ -26,7 +28,7 @@ class OutputLine(msgspec.Struct, frozen=True, omit_defaults=True):
     stream: Stream
     message: str = ""
     level: str | None = None
-    fields: msgspec.Raw | None = None
+    fields: OptionalRaw = None
     late: bool = False
 
 

@@ -22,13 +22,9 @@ Schema = dict[str, Any]
 def generated(message: Message) -> Schema:
     """The schema of one message type, self-contained."""
     (root,), components = msgspec.json.schema_components([message.shape], ref_template="#/$defs/{name}")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": message.type,
-        "description": message.meaning,
-        **root,
-        "$defs": components,
-    }
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": message.type}
+    whole = {**head, "description": message.meaning, **root, "$defs": components}
+    return dict(json.loads(msgspec.json.encode(whole)))
 
 
 def committed(message: Message) -> Schema:

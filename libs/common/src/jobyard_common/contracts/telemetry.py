@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from jobyard_common.contracts.jobs import Actor, empty_object
+from jobyard_common.contracts.wire import OptionalRaw
 
 HEARTBEAT = "jobyard.service.heartbeat.v1"
 LOG_RECORDS = "jobyard.log.records.v1"
@@ -47,7 +48,7 @@ class LogRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     job_id: str | None = None
     tenant: str | None = None
     exception: str | None = None
-    fields: msgspec.Raw | None = None
+    fields: OptionalRaw = None
 
 
 class LogRecords(msgspec.Struct, frozen=True):

@@ -6,9 +6,16 @@ msgspec, because it decodes and validates in one pass; `Raw` members keep what a
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
+
+if TYPE_CHECKING:
+    OptionalRaw = msgspec.Raw | None
+else:
+    # Raw in a union is decoded as if it were not there: only its default may be None, and such a member must be
+    # left out, never written as null (`omit_defaults`).
+    OptionalRaw = msgspec.Raw
 
 T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
@@ -52,7 +59,10 @@ def parse_rfc3339(text: str) -> datetime:
     """Raises ValueError for anything but an RFC 3339 time with a zone."""
     if len(text) < 20 or text[10] not in "Tt " or not (text[-1] in "Zz" or text[-6] in "+-"):
         raise ValueError("not an RFC 3339 time with a zone")
-    return datetime.fromisoformat(text).astimezone(UTC)
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time is outside the calendar") from None
 
 
 def milliseconds(moment: datetime) -> datetime:

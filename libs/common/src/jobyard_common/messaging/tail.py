@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from jobyard_common.contracts.topics import Topic
@@ -58,7 +58,9 @@ class Tail(Component):
             await asyncio.sleep(pause)
 
     async def _session(self) -> None:
+        # Without a group, naming the topics assigns every partition of them at the start.
         consumer = AIOKafkaConsumer(
+            *self._topics,
             bootstrap_servers=self._kafka.bootstrap,
             client_id=self._kafka.client_id,
             group_id=None,
@@ -70,9 +72,8 @@ class Tail(Component):
         )
         try:
             await consumer.start()
-            partitions = await self._partitions(consumer)
+            partitions = sorted(consumer.assignment())
             ends = await consumer.end_offsets(partitions)
-            consumer.assign(partitions)
             for partition in partitions:
                 if self._from_beginning:
                     await consumer.seek_to_beginning(partition)
@@ -86,16 +87,6 @@ class Tail(Component):
                         self.caught_up.set()
         finally:
             await consumer.stop()
-
-    async def _partitions(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-        found = []
-        await consumer.topics()
-        for name in self._topics:
-            numbers = consumer.partitions_for_topic(name)
-            if not numbers:
-                raise OSError(f"topic {name} does not exist yet")
-            found += [TopicPartition(name, number) for number in sorted(numbers)]
-        return found
 
     async def _take(self, consumer: AIOKafkaConsumer) -> None:
         fetched = await consumer.getmany(timeout_ms=200, max_records=5000)

@@ -1,0 +1,239 @@
+"""The consumer loop and the relay on a real broker and a real database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaConsumer
+from jobyard_common.contracts import topics
+from jobyard_common.db import tables
+from jobyard_common.db.pool import create_pool
+from jobyard_common.messaging.consumer import ConsumerLoop
+from jobyard_common.messaging.inbound import Inbound, Refused
+from jobyard_common.messaging.kafka import KafkaSettings, partition_of
+from jobyard_common.messaging.outbox import Relay, put
+from jobyard_common.messaging.publisher import OutRecord, Publisher, Sent
+from jobyard_common.telemetry.tracing import Tracer
+from jobyard_common.testing.eventually import eventually
+
+TOPIC = topics.JOBS_COMMANDS
+
+
+class Bench:
+    """A consumer that stores what it reads, and what it needs."""
+
+    def __init__(self, dsn: str, servers: Any, prefix: str) -> None:
+        self.dsn = dsn
+        self.kafka = KafkaSettings(servers.kafka, "test", prefix)
+        self.applied: list[tuple[int, int]] = []
+
+    async def __aenter__(self) -> Bench:
+        self.pool = await create_pool(self.dsn, application_name="test", max_size=6)
+        async with self.pool.acquire() as connection:
+            for statement in tables.ALL:
+                await connection.execute(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"))
+            await connection.execute("CREATE TABLE IF NOT EXISTS got (k text, v text, document jsonb)")
+        self.publisher = Publisher(self.kafka)
+        await self.publisher.start()
+        await self.publisher.connected()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.publisher.stop()
+        self.pool.terminate()
+
+    async def apply(self, connection: Any, batch: list[Inbound]) -> Sequence[Refused]:
+        good = [row for row in batch if row.value != b"refuse me"]
+        await connection.executemany(
+            "INSERT INTO got VALUES ($1, $2, $3)",
+            [(row.key.decode(), row.value.decode(), row.header("document") or None) for row in good],
+        )
+        await put(connection, [OutRecord("jobs.events", row.key, row.value, [("n", b"1")]) for row in good])
+        self.applied += [(row.partition, row.offset) for row in batch]
+        return [Refused(row, "test", "as asked") for row in batch if row.value == b"refuse me"]
+
+    def loop(self, apply: Callable[..., Awaitable[Sequence[Refused]]] | None = None) -> ConsumerLoop:
+        return ConsumerLoop(
+            self.kafka,
+            topic=TOPIC,
+            group="test",
+            instance_id="one",
+            pool=self.pool,
+            apply=apply or self.apply,
+            tracer=Tracer("test"),
+        )
+
+    async def send(self, *rows: tuple[str, bytes, str]) -> list[Sent]:
+        headers = [[("document", document.encode())] if document else [] for _, _, document in rows]
+        records = [OutRecord(TOPIC.name, key, value, head) for (key, value, _), head in zip(rows, headers, strict=True)]
+        answers = await self.publisher.send_many(records)
+        assert all(isinstance(answer, Sent) for answer in answers)
+        return [answer for answer in answers if isinstance(answer, Sent)]
+
+    async def stored(self, count: int) -> list[str]:
+        async def probe() -> list[str] | None:
+            rows = await self.pool.fetch("SELECT v FROM got")
+            return [row["v"] for row in rows] if len(rows) >= count else None
+
+        return await eventually(probe, what=f"{count} rows", timeout_s=20)
+
+    async def read(self, topic: str, count: int) -> list[Any]:
+        name = self.kafka.topic(topic)
+        consumer = AIOKafkaConsumer(name, bootstrap_servers=self.kafka.bootstrap, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            found: list[Any] = []
+            async with asyncio.timeout(15):
+                while len(found) < count:
+                    for rows in (await consumer.getmany(timeout_ms=200)).values():
+                        found += rows
+            return found
+        finally:
+            await consumer.stop()
+
+
+def run(database: Any, servers: Any, prefix: str, story: Callable[[Bench], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(60), Bench(database.empty("monitor"), servers, prefix) as bench:
+            await story(bench)
+
+    asyncio.run(main())
+
+
+def test_effects_offsets_and_dead_letters_are_one_transaction(database: Any, servers: Any, topic_prefix: str) -> None:
+    async def story(bench: Bench) -> None:
+        relay = Relay(bench.pool, bench.publisher, tracer=Tracer("test"), lock_name="test")
+        loop = bench.loop()
+        await relay.start()
+        await loop.start()
+        poison = '"\\u0000"'
+        rows = [(f"k{n}", f"v{n}".encode(), "") for n in range(20)]
+        rows[7] = ("k7", b"refuse me", "")
+        rows[11] = ("k11", b"poison", poison)
+        await bench.send(*rows)
+        assert sorted(await bench.stored(18)) == sorted(f"v{n}" for n in range(20) if n not in (7, 11))
+        dead = {row.key: dict(row.headers) for row in await bench.read(topics.dlt(TOPIC), 2)}
+        assert dead[b"k7"]["dlt-reason"] == b"test"
+        assert dead[b"k11"]["dlt-reason"] == b"unstorable" and dead[b"k11"]["document"] == poison.encode()
+        assert dead[b"k11"]["dlt-original-topic"] == b"jobs.commands"
+        assert len(await bench.read("jobs.events", 18)) == 18
+        await relay.drain()
+        await relay.stop()
+        await loop.stop()
+        assert await bench.pool.fetchval("SELECT count(*) FROM outbox") == 0
+
+    run(database, servers, topic_prefix, story)
+
+
+def test_a_new_consumer_goes_on_where_postgres_says(database: Any, servers: Any, topic_prefix: str) -> None:
+    async def story(bench: Bench) -> None:
+        first = bench.loop()
+        await first.start()
+        await bench.send(*((f"k{n}", b"a", "") for n in range(50)))
+        await bench.stored(50)
+        await first.drain()
+        await first.stop()
+        await bench.send(*((f"k{n}", b"b", "") for n in range(50)))
+        second = bench.loop()
+        await second.start()
+        assert len(await bench.stored(100)) == 100
+        assert len(set(bench.applied)) == len(bench.applied) == 100
+        await second.stop()
+
+    run(database, servers, topic_prefix, story)
+
+
+def test_a_batch_is_repeated_when_its_connection_goes(database: Any, servers: Any, topic_prefix: str) -> None:
+    async def story(bench: Bench) -> None:
+        tries = 0
+
+        async def shaky(connection: Any, batch: list[Inbound]) -> Sequence[Refused]:
+            nonlocal tries
+            tries += 1
+            await bench.apply(connection, batch)
+            if tries == 1:
+                raise asyncpg.ConnectionDoesNotExistError("gone while the batch was in hand")
+            return []
+
+        loop = bench.loop(shaky)
+        await loop.start()
+        await bench.send(("k", b"one", ""))
+        assert await bench.stored(1) == ["one"]
+        assert tries == 2
+        await loop.stop()
+
+    run(database, servers, topic_prefix, story)
+
+
+def test_a_zombie_applies_nothing(database: Any, servers: Any, topic_prefix: str) -> None:
+    """Another consumer took the first record while this one was fetching it."""
+
+    async def story(bench: Bench) -> None:
+        mine = partition_of(b"k", 2)
+        loop = bench.loop()
+        await loop.start()
+
+        async def settled() -> bool:
+            return bool(await bench.pool.fetchval("SELECT count(*) = 2 FROM consumer_offset"))
+
+        await eventually(settled, what="both partitions assigned")
+        await bench.pool.execute("UPDATE consumer_offset SET next = 1 WHERE partition = $1", mine)
+        await bench.send(("k", b"the other one has it", ""))
+        await bench.send(("k", b"two", ""))
+        assert await bench.stored(1) == ["two"]
+        await loop.stop()
+
+    run(database, servers, topic_prefix, story)
+
+
+def test_a_changed_past_stops_the_partition(database: Any, servers: Any, topic_prefix: str) -> None:
+    """The record before our offset is not the one that was read: acknowledged records were lost."""
+
+    async def story(bench: Bench) -> None:
+        loop = bench.loop()
+        await loop.start()
+        (sent,) = await bench.send(("k", b"one", ""))
+        await bench.stored(1)
+        await loop.drain()
+        await loop.stop()
+        await bench.pool.execute(
+            "UPDATE consumer_offset SET fingerprint = 'other' WHERE partition = $1", sent.partition
+        )
+        again = bench.loop()
+        await again.start()
+
+        async def stopped() -> bool:
+            return f"partition {sent.partition}" in again.check().detail
+
+        await bench.send(("k", b"two", ""))
+        await eventually(stopped, what="the stop of the partition")
+        assert await bench.stored(1) == ["one"]
+        await again.stop()
+
+    run(database, servers, topic_prefix, story)
+
+
+@pytest.mark.parametrize("end", [10**6])
+def test_an_offset_beyond_the_end_stops_the_partition(database: Any, servers: Any, topic_prefix: str, end: int) -> None:
+    async def story(bench: Bench) -> None:
+        loop = bench.loop()
+        await loop.start()
+        await bench.send(("k", b"one", ""))
+        await bench.stored(1)
+        await loop.drain()
+        await loop.stop()
+        await bench.pool.execute("UPDATE consumer_offset SET next = $1 WHERE next > 0", end)
+        again = bench.loop()
+        await again.start()
+
+        async def stopped() -> bool:
+            return "Kafka lost some" in again.check().detail
+
+        await eventually(stopped, what="the stop of the partition")
+        await again.stop()
+
+    run(database, servers, topic_prefix, story)
