@@ -74,17 +74,22 @@ def healed(yard: Yard) -> bool:
         return False
 
 
+def kill_and_heal(yard: Yard, trickle: Trickle, victim: str) -> None:
+    yard.stack.reload()
+    old = yard.stack.pids()[victim]
+    os.kill(old, signal.SIGKILL)
+    until(lambda: yard.stack.reload() and yard.stack.pids()[victim] != old, what=f"a new {victim}")
+    until(lambda: healed(yard), what=f"health after the end of {victim}", timeout_s=60)
+    before = len(trickle.promised)
+    until(lambda: len(trickle.promised) > before + 5, what=f"submits after the end of {victim}", timeout_s=40)
+
+
 def test_every_202_reaches_exactly_one_end(yard: Yard) -> None:
     until(lambda: healed(yard), what="a healthy stack", timeout_s=30)
     with Trickle(yard.stack) as trickle:
         until(lambda: len(trickle.promised) >= 20, what="a trickle")
         for victim in VICTIMS:
-            old = yard.stack.reload() and yard.stack.pids()[victim]
-            os.kill(old, signal.SIGKILL)
-            until(lambda: yard.stack.reload() and yard.stack.pids()[victim] != old, what=f"a new {victim}")
-            until(lambda: healed(yard), what=f"health after the end of {victim}", timeout_s=60)
-            before = len(trickle.promised)
-            until(lambda: len(trickle.promised) > before + 5, what=f"submits after the end of {victim}", timeout_s=40)
+            kill_and_heal(yard, trickle, victim)
     ends = Counter[str]()
     for job_id in trickle.promised:
         ends[yard.until_state(job_id, *TERMINAL, timeout_s=90)["state"]] += 1

@@ -1,0 +1,163 @@
+"""`Client` and `AsyncClient`: the same methods, one awaited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+from jobyard.client import resources
+from jobyard.client.aio import AsyncDriver
+from jobyard.client.answers import Document
+from jobyard.client.effects import Flow
+from jobyard.client.job import AsyncJob, Job
+from jobyard.client.operations import Operations, settings
+from jobyard.client.retrying import Policy
+from jobyard.client.sync import SyncDriver
+
+T = TypeVar("T")
+
+
+class Client:
+    """A Jobyard server. Without arguments it finds one as the command line does (`jobyard.client.config`).
+
+    `timeout_s` is for each exchange; `policy` says how often and how long to try again; `resume=False` keeps no
+    memory of half-done uploads on disk. One thread at a time per iteration; otherwise safe to share.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 30.0,
+        policy: Policy = Policy(),  # noqa: B008 - frozen
+        resume: bool = True,
+    ) -> None:
+        found = settings(url=url, api_key=api_key, policy=policy, resume=resume)
+        self.server = found.server
+        self.operations = Operations(found)
+        self._driver = SyncDriver(found.server, timeout_s=timeout_s)
+        self.jobs = resources.Jobs(self)
+        self.files = resources.Files(self)
+        self.tools = resources.Tools(self)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._driver.close()
+
+    def drive(self, flow: Flow[T]) -> T:
+        return self._driver.run(flow)
+
+    def iterate(self, flow: Flow[None]) -> Iterator[Any]:
+        return self._driver.iterate(flow)
+
+    def submit(
+        self,
+        tool: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        files: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> Job:
+        """Submit a job. `files` maps slots to file ids; `options` are the fields of the submit document: `queue`,
+        `priority`, `delay_s`, `timeout_s`, `retry`, `tags`, `metadata`, ….
+
+        A lost answer is no second job: each submit carries an idempotency key, minted unless given. Where the outcome
+        stays unknown the error holds that key.
+        """
+        flow = self.operations.submit(
+            tool, parameters=parameters, files=files, idempotency_key=idempotency_key, options=options
+        )
+        return Job(self.drive(flow), self)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        body: object | None = None,
+        safe: bool | None = None,
+    ) -> Document:
+        """Any call of the API that answers with a JSON object; `safe` says that repeating it does no harm."""
+        return self.drive(self.operations.request(method, path, params=params or {}, body=body, safe=safe))
+
+    def system(self) -> Document:
+        """Status of the services."""
+        return self.request("GET", "/v1/system")
+
+
+class AsyncClient:
+    """The same as `Client`, for asyncio."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 30.0,
+        policy: Policy = Policy(),  # noqa: B008 - frozen
+        resume: bool = True,
+    ) -> None:
+        found = settings(url=url, api_key=api_key, policy=policy, resume=resume)
+        self.server = found.server
+        self.operations = Operations(found)
+        self._driver = AsyncDriver(found.server, timeout_s=timeout_s)
+        self.jobs = resources.AsyncJobs(self)
+        self.files = resources.AsyncFiles(self)
+        self.tools = resources.AsyncTools(self)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._driver.aclose()
+
+    async def drive(self, flow: Flow[T]) -> T:
+        return await self._driver.run(flow)
+
+    def iterate(self, flow: Flow[None]) -> AsyncIterator[Any]:
+        return self._driver.iterate(flow)
+
+    async def submit(
+        self,
+        tool: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        files: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> AsyncJob:
+        """As `Client.submit`."""
+        flow = self.operations.submit(
+            tool, parameters=parameters, files=files, idempotency_key=idempotency_key, options=options
+        )
+        return AsyncJob(await self.drive(flow), self)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        body: object | None = None,
+        safe: bool | None = None,
+    ) -> Document:
+        """As `Client.request`."""
+        return await self.drive(self.operations.request(method, path, params=params or {}, body=body, safe=safe))
+
+    async def system(self) -> Document:
+        """Status of the services."""
+        return await self.request("GET", "/v1/system")
