@@ -1,0 +1,13 @@
+"""The ladder of isolation for tools, and the proof that a level holds on this machine.
+
+    L0 bare       own session, named environment only, no inherited descriptors
+    L1 bounded    + rlimits that exist before the tool's first instruction, no_new_privs, no capabilities, umask 077,
+                  sweep of the whole tree by the slot guardian
+    L2 confined   + Landlock (reads system and tool folders, writes its work dir, no TCP, signals stay inside)
+                  + seccomp (no sockets, no ptrace, no namespaces, no exotic kernel surface)
+    L3 isolated   + own user, pid, net, ipc, uts and mount namespaces by bubblewrap; the tree dies with its init
+
+Confinement belongs to a thread and is inherited by what it spawns: a short-lived thread confines itself, spawns the
+tool and ends (`jail`). Nothing of ours ever runs between fork and exec. A level is used only after `selftest` attacked
+it here and every attack was refused; an answer we do not understand counts as a failure.
+"""

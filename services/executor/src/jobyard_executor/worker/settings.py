@@ -1,0 +1,28 @@
+"""What the control process tells the forge at its start."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Limits of one process of a tool (bytes, counts). `command` tools may state their own; `child_memory_bytes` is
+    for the warm children that run `process` tools."""
+
+    memory_bytes: int = 2 * 2**30
+    child_memory_bytes: int = 4 * 2**30
+    file_bytes: int = 10 * 2**30
+    open_files: int = 1024
+    processes: int = 256
+
+
+class WorkerSettings(msgspec.Struct, frozen=True):
+    """`loader` is `module:function`, called with the packs; it returns the catalogue of tools."""
+
+    work_root: str
+    packs: tuple[str, ...] = ()
+    enable_shell: bool = False
+    folders: tuple[str, ...] = ()
+    loader: str = "jobyard_executor.tools.catalogue:load"
+    jobs_per_child: int = 1000
+    limits: Memory = Memory()
