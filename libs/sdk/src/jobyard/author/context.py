@@ -59,8 +59,7 @@ class Context:
     """One attempt of one job, as its tool sees it.
 
     `attempt` counts from 1. `fence` grows with every attempt: hand it to systems of your own that must ignore a late
-    writer. `deadline` is the hard limit as a moment in UTC, or None. `work_dir` is empty at the start, private, and
-    removed after the attempt.
+    writer. `deadline` is the hard limit as a moment in UTC, or None.
     """
 
     def __init__(
@@ -78,8 +77,14 @@ class Context:
         self.attempt = attempt
         self.fence = fence
         self.deadline = deadline
-        self.work_dir = work_dir
+        self._work_dir = work_dir
         self.log = Log(backend)
+
+    @property
+    def work_dir(self) -> Path:
+        """A private folder for scratch files, removed after the attempt. It is made when a tool first asks for it."""
+        self._work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._work_dir
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Say how far the work is; `total` None means that nobody knows. Cheap: call it as often as you like."""
