@@ -1,0 +1,1 @@
+"""The command tools of the test pack. Some of their code also runs in the other isolations."""
