@@ -1,0 +1,49 @@
+"""What every use case of the engine is given: time, chance, names, and what it must wake when it is durable."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import msgspec
+from jobyard_common.contracts.jobs import Actor, ActorKind
+from jobyard_common.runtime.clock import Clock
+from jobyard_common.telemetry.tracing import Tracer
+
+from jobyard_executor.store.write import Write
+
+SYSTEM = msgspec.json.encode(Actor(ActorKind.SYSTEM, "executor")).decode()
+
+
+def nothing() -> None:
+    """Nobody needs to be woken."""
+
+
+@dataclass
+class Engine:
+    """`source` is the CloudEvents source of our events; `known_tools` those that some executor registered."""
+
+    clock: Clock
+    tracer: Tracer
+    instance: str
+    cell: str = "00"
+    keyed_life: timedelta = timedelta(days=37)
+    unknown_parent_after: timedelta = timedelta(minutes=10)
+    dice: random.Random = field(default_factory=random.Random)
+    known_tools: set[tuple[str, str]] = field(default_factory=set)
+    wake_claim: Callable[[], None] = nothing
+    wake_relay: Callable[[], None] = nothing
+    stop_running: Callable[[str, int], None] = lambda _job_id, _fence: None
+
+    @property
+    def source(self) -> str:
+        return f"jobyard/executor/{self.instance}"
+
+    @property
+    def worker_actor(self) -> str:
+        return msgspec.json.encode(Actor(ActorKind.WORKER, self.instance)).decode()
+
+    def write(self, epoch: int) -> Write:
+        return Write(epoch=epoch, source=self.source)

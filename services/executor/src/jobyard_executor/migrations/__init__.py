@@ -1,0 +1,1 @@
+"""The schema `executor`, by numbered steps."""

@@ -1,0 +1,1 @@
+"""Numbered steps; `jobyard_common.db.migrate` runs them."""

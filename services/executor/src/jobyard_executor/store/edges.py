@@ -1,0 +1,26 @@
+"""Who waits for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from jobyard_common.db.connection import Connection
+
+CLOSE = """
+UPDATE edge SET done = true WHERE parent_id = ANY($1::text[]) AND NOT done RETURNING parent_id, child_id
+"""
+OLD_BLOCKED = "SELECT job_id FROM blocked WHERE since < $1 ORDER BY since LIMIT $2"
+PARENTS = """
+SELECT e.child_id, e.parent_id, j.state, e.done FROM edge e LEFT JOIN job j ON j.job_id = e.parent_id
+WHERE e.child_id = ANY($1::text[])
+"""
+
+
+async def close(connection: Connection, parents: Sequence[str]) -> list[tuple[str, str]]:
+    """Mark the open edges of ended parents as done; returns them as (parent, child)."""
+    return [(row[0], row[1]) for row in await connection.fetch(CLOSE, sorted(parents))]
+
+
+async def old_blocked(connection: Connection, *, before: datetime, limit: int) -> list[str]:
+    return [row[0] for row in await connection.fetch(OLD_BLOCKED, before, limit)]

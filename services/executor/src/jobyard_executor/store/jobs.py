@@ -1,0 +1,94 @@
+"""Rows of `job`: read, lock, insert.
+
+Lookups name the ids as an array constant, so that the planner prunes partitions and uses the primary key even on a
+table without statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from jobyard_common.contracts.jobs import JobState
+from jobyard_common.db.connection import Connection
+
+from jobyard_executor.domain.job import Job
+
+COLUMNS = Job.__struct_fields__
+_LIST = ", ".join(f"j.{name}" for name in COLUMNS)
+_SHOWN = f"SELECT {_LIST}, l.progress AS live FROM job j LEFT JOIN lease l USING (job_id)"
+GET = f"{_SHOWN} WHERE j.job_id = $1 AND j.tenant = $2"
+GET_MANY = f"{_SHOWN} WHERE j.job_id = ANY($1::text[])"
+EPOCH = "('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint"
+"""The WAL timeline: grows with every failover and restore, at once and without anybody's help."""
+LOCK = f"SELECT {_LIST}, (SELECT {EPOCH}) FROM job j WHERE j.job_id = ANY($1::text[]) ORDER BY j.job_id FOR UPDATE"
+LOCK_FREE = f"{LOCK} SKIP LOCKED"
+SHARE = "SELECT job_id, state, tenant FROM job WHERE job_id = ANY($1::text[]) ORDER BY job_id FOR SHARE"
+EXIST = "SELECT job_id FROM job WHERE job_id = ANY($1::text[]) AND tenant = $2"
+
+_TYPES = {
+    "dead": "boolean",
+    "event_no": "integer",
+    "born_ms": "bigint",
+    "attempt": "integer",
+    "failures": "integer",
+    "lost": "integer",
+    "interrupted": "integer",
+    "fence": "bigint",
+    "output_seq": "bigint",
+    "pending": "integer",
+    "timers": "boolean",
+    **dict.fromkeys(("created_at", "run_at", "queued_at", "started_at", "finished_at"), "timestamptz"),
+}
+
+
+def type_of(column: str) -> str:
+    return _TYPES.get(column, "text")
+
+
+_BORN = (
+    "job_id", "tenant", "state", "reason", "dead", "event_no", "born_ms", "created_at", "run_at", "queued_at",
+    "finished_at", "pending", "timers", "correlation_id", "traceparent", "origin_id", "parent_id", "actor", "spec",
+    "error",
+)  # fmt: skip
+INSERT = f"""
+INSERT INTO job ({", ".join(_BORN)})
+SELECT * FROM unnest({", ".join(f"${i}::{type_of(name)}[]" for i, name in enumerate(_BORN, 1))})
+ON CONFLICT DO NOTHING RETURNING job_id, (SELECT {EPOCH})
+"""
+
+
+def job_of(row: Sequence[Any]) -> Job:
+    """A row whose first columns are `COLUMNS`."""
+    job = Job(*row[: len(COLUMNS)])
+    job.state = JobState(job.state)
+    return job
+
+
+class Locked(msgspec.Struct):
+    """Jobs that this transaction holds, and the epoch in which it does."""
+
+    jobs: dict[str, Job]
+    epoch: int
+
+
+async def insert(connection: Connection, jobs: Iterable[Job]) -> tuple[set[str], int]:
+    """Insert new jobs in id order; returns the ids that did not exist before, and the epoch."""
+    rows = sorted(jobs, key=lambda job: job.job_id)
+    found = await connection.fetch(INSERT, *([getattr(job, name) for job in rows] for name in _BORN))
+    return {row[0] for row in found}, (found[0][1] if found else 0)
+
+
+async def lock(connection: Connection, job_ids: Iterable[str]) -> Locked:
+    """Lock jobs in id order, waiting for whoever holds them."""
+    return _locked(await connection.fetch(LOCK, sorted(set(job_ids))))
+
+
+async def lock_free(connection: Connection, job_ids: Iterable[str]) -> Locked:
+    """Lock those of the jobs that nobody else holds."""
+    return _locked(await connection.fetch(LOCK_FREE, sorted(set(job_ids))))
+
+
+def _locked(rows: Sequence[Any]) -> Locked:
+    return Locked({row[0]: job_of(row) for row in rows}, rows[0][-1] if rows else 0)
