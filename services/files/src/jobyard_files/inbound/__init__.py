@@ -1,0 +1,1 @@
+"""What wakes the service: HTTP, job events, the clock."""

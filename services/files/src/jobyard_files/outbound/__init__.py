@@ -1,0 +1,1 @@
+"""The disk that holds the bytes, and the executor that knows which outputs count."""
