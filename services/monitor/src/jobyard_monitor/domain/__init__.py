@@ -1,0 +1,1 @@
+"""What monitor knows, as pure functions: no clock, no database, no network."""

@@ -1,0 +1,1 @@
+"""What wakes monitor: HTTP, Kafka, timers."""

@@ -1,0 +1,1 @@
+"""What monitor does to the world: it asks services whether they live."""
