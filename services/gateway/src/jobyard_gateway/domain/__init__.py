@@ -1,0 +1,1 @@
+"""What the front door decides, without touching the world."""

@@ -1,0 +1,102 @@
+"""Live updates: one tail a process, handed to whoever follows a job.
+
+A follower that does not keep up loses its oldest records and is told; it then reads what it missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jobyard_common.messaging.inbound import Inbound
+from jobyard_common.runtime.supervisor import Component
+
+CAPACITY = 2_000
+
+
+class Follower:
+    """The records of one job, as they come."""
+
+    def __init__(self) -> None:
+        self._records: deque[Inbound] = deque()
+        self._news = asyncio.Event()
+        self.missed = False
+
+    def push(self, record: Inbound) -> None:
+        if len(self._records) >= CAPACITY:
+            self._records.clear()
+            self.missed = True
+        self._records.append(record)
+        self._news.set()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    def take(self) -> list[Inbound]:
+        self._news.clear()
+        found = list(self._records)
+        self._records.clear()
+        return found
+
+    async def news(self, *, timeout_s: float) -> bool:
+        """Wait for something to take; False when the time ran out."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Hub:
+    """Followers by job id. Records of jobs that nobody follows cost one look into a dict."""
+
+    def __init__(self) -> None:
+        self._followers: dict[bytes, set[Follower]] = {}
+        self.closing = asyncio.Event()
+
+    def on_records(self, records: list[Inbound]) -> None:
+        if not self._followers:
+            return
+        for record in records:
+            for follower in self._followers.get(record.key or b"", ()):
+                follower.push(record)
+
+    def on_gap(self) -> None:
+        """Records may have passed unseen: everybody reads again."""
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.missed = True
+                follower.wake()
+
+    def close(self) -> None:
+        """End every stream now."""
+        self.closing.set()
+        self.on_gap()
+
+    @contextmanager
+    def following(self, job_id: str) -> Iterator[Follower]:
+        key, follower = job_id.encode(), Follower()
+        self._followers.setdefault(key, set()).add(follower)
+        try:
+            yield follower
+        finally:
+            left = self._followers[key]
+            left.discard(follower)
+            if not left:
+                del self._followers[key]
+
+
+class LiveStreams(Component):
+    """Ends the streams before the server waits for its requests."""
+
+    name = "streams"
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__()
+        self._hub = hub
+
+    async def drain(self) -> None:
+        self._hub.close()

@@ -1,0 +1,164 @@
+"""`jobs.intake`: producers that speak Kafka, with the same checks as over HTTP.
+
+The commands that a batch makes are rows of the spool, written in the transaction that moves the offset: a record
+becomes exactly one job, or a dead letter with its reason and an entry in the audit. While something that a record
+names can't be looked up, the partition waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobyard_common.contracts.envelope import EnvelopeInvalid
+from jobyard_common.contracts.envelope import decode as envelope_of
+from jobyard_common.contracts.jobs import SUBMIT, Actor, ActorKind
+from jobyard_common.contracts.topics import JOBS_INTAKE
+from jobyard_common.db.connection import Connection
+from jobyard_common.http.internal import ServiceAway
+from jobyard_common.http.problems import Problem
+from jobyard_common.messaging import outbox
+from jobyard_common.messaging.inbound import Inbound, Refused
+from jobyard_common.messaging.publisher import OutRecord
+from jobyard_common.runtime.clock import Clock
+from jobyard_common.telemetry.context import TraceContext, new_trace, parse
+from jobyard_common.telemetry.logging import get_logger
+
+from jobyard_gateway.domain.permissions import Permission
+from jobyard_gateway.handlers.administer import audit_record
+from jobyard_gateway.handlers.authenticate import Authenticator, allow
+from jobyard_gateway.handlers.repeat_safely import Repeats, checked_key
+from jobyard_gateway.handlers.submit_job import MAX_BODY_BYTES, Draft, Origin, Submitter
+from jobyard_gateway.outbound.executor import actor_of
+
+log = get_logger("intake")
+WAIT_S = 1.0
+MOST_HEADERS = 64
+
+
+@dataclass(frozen=True)
+class Producer:
+    tenant: str
+    actor: Actor
+
+
+class Away(OSError):
+    """What a record names can't be looked up now; the batch is tried again."""
+
+
+class Intake:
+    def __init__(
+        self,
+        submitter: Submitter,
+        repeats: Repeats,
+        authenticator: Authenticator,
+        *,
+        default_tenant: str,
+        clock: Clock,
+        root: Callable[[], TraceContext],
+    ) -> None:
+        self._submitter = submitter
+        self._repeats = repeats
+        self._authenticator = authenticator
+        self._default = Producer(default_tenant, Actor(ActorKind.PRODUCER, JOBS_INTAKE.name))
+        self._clock = clock
+        self._root = root
+        self._made: list[Draft] = []
+
+    async def apply(self, connection: Connection, batch: list[Inbound]) -> list[Refused]:
+        """Drafts into the spool, refusals to the caller and into the audit; all in the caller's transaction."""
+        made: dict[str, Draft] = {}
+        refused: list[Refused] = []
+        notes = []
+        for record in batch:
+            try:
+                draft = await self._draft(record)
+                given = record.header("idempotency-key") != ""
+                if not given or (draft.job_id not in made and await self._repeats.is_new(draft)):
+                    made[draft.job_id] = draft
+            except Problem as problem:
+                if problem.code == "unavailable":
+                    await asyncio.sleep(WAIT_S)
+                    raise Away(problem.detail) from None
+                refused.append(Refused(record, problem.code, _story(problem)))
+                notes.append(self._note(record, problem))
+        await outbox.put(connection, [*(draft.record for draft in made.values()), *notes])
+        self._made = list(made.values())
+        return refused
+
+    def after_commit(self) -> None:
+        for draft in self._made:
+            self._submitter.remember(draft, None)
+        self._made = []
+
+    async def _draft(self, record: Inbound) -> Draft:
+        if len(record.headers) > MOST_HEADERS:
+            raise Problem("bad_request", f"More than {MOST_HEADERS} headers.")
+        correlation = self._envelope(record)
+        producer = await self._producer(record)
+        value = record.value or b""
+        if len(value) > MAX_BODY_BYTES:
+            raise Problem("payload_too_large", f"The record has more than {MAX_BODY_BYTES // 1024} KiB.")
+        checked = self._submitter.read(value)
+        try:
+            await self._submitter.look_up(checked, tenant=producer.tenant)
+        except ServiceAway as error:
+            raise Problem("unavailable", str(error)) from None
+        trace = record.trace or parse(record.header("traceparent")) or self._root()
+        origin = Origin(producer.tenant, producer.actor, correlation or new_trace(sampled=False).span_id, trace)
+        return self._submitter.draft(checked, origin, key=_key(record))
+
+    def _envelope(self, record: Inbound) -> str:
+        """The correlation id; raises Problem for broken CloudEvents."""
+        correlation = record.header("correlation-id")
+        if any(name.lower().startswith("ce_") for name, _ in record.headers):
+            try:
+                envelope = envelope_of(record.headers)
+            except EnvelopeInvalid as error:
+                raise Problem("bad_request", f"Not a CloudEvent: {error}.") from None
+            if envelope.type != SUBMIT:
+                raise Problem("bad_request", f"ce_type is {envelope.type[:128]!r}, want {SUBMIT}.")
+            correlation = envelope.correlation_id or correlation
+        fits = 1 <= len(correlation) <= 64 and correlation.isascii()
+        return correlation if fits and all(c.isalnum() or c in "._-" for c in correlation) else ""
+
+    async def _producer(self, record: Inbound) -> Producer:
+        key = record.header("jobyard-api-key")
+        if not key:
+            return self._default
+        principal = await self._authenticator.of_key(key)
+        allow(principal, Permission.JOBS_WRITE)
+        return Producer(principal.tenant, actor_of(principal))
+
+    def _note(self, record: Inbound, problem: Problem) -> OutRecord:
+        trace = record.trace or parse(record.header("traceparent")) or self._root()
+        target = f"{JOBS_INTAKE.name}/{record.partition}/{record.offset}"
+        log.info("intake.refused", target=target, code=problem.code)
+        return audit_record(
+            tenant=self._default.tenant,
+            actor=self._default.actor,
+            action="intake.refuse",
+            target=target,
+            outcome=problem.code,
+            at=self._clock.now(),
+            detail={"topic": JOBS_INTAKE.name, "message": _story(problem)},
+            correlation_id=record.header("correlation-id")[:64] or trace.span_id,
+            traceparent=trace.format(),
+        )
+
+
+def _key(record: Inbound) -> str:
+    """The producer's key, else one that this very append has and no other."""
+    given = record.header("idempotency-key")
+    if given:
+        checked_key(given)
+        return given
+    digest = hashlib.sha256(record.value or b"").hexdigest()
+    return f"{record.topic}/{record.partition}/{record.offset}/{record.timestamp_ms}/{digest}"
+
+
+def _story(problem: Problem) -> str:
+    errors = "; ".join(f"{row.pointer}: {row.message}" for row in problem.errors[:10])
+    return f"{problem.detail} {errors}".strip()[:1000]

@@ -1,0 +1,207 @@
+"""The composition root: everything that the gateway is made of, constructed here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import uvloop
+from jobyard_common.contracts.topics import JOBS_EVENTS, JOBS_INTAKE, JOBS_OUTPUT, TOOLS
+from jobyard_common.db.engine import make_engine
+from jobyard_common.db.migrate import migrate
+from jobyard_common.db.pool import create_pool
+from jobyard_common.http.internal import InternalClient
+from jobyard_common.http.server import HttpServer
+from jobyard_common.messaging.consumer import ConsumerLoop
+from jobyard_common.messaging.kafka import KafkaSettings
+from jobyard_common.messaging.outbox import Relay
+from jobyard_common.messaging.publisher import Publisher
+from jobyard_common.messaging.tail import Tail
+from jobyard_common.runtime.clock import SystemClock
+from jobyard_common.runtime.health import Readiness
+from jobyard_common.runtime.supervisor import Component, run_service
+from jobyard_common.settings import load_settings
+from jobyard_common.telemetry.logging import configure
+from jobyard_common.telemetry.shipping import LogBuffer, Shipping
+from jobyard_common.telemetry.tracing import Tracer
+
+from jobyard_gateway.documents.asyncapi import asyncapi
+from jobyard_gateway.domain.tools import Registry
+from jobyard_gateway.handlers.administer import Administrator
+from jobyard_gateway.handlers.authenticate import Authenticator
+from jobyard_gateway.handlers.await_end import Waiting
+from jobyard_gateway.handlers.follow_job import Streams
+from jobyard_gateway.handlers.live import Hub, LiveStreams
+from jobyard_gateway.handlers.mint_key import mint_key
+from jobyard_gateway.handlers.read_jobs import JobReader
+from jobyard_gateway.handlers.repeat_safely import Repeats
+from jobyard_gateway.handlers.steer_job import Steering
+from jobyard_gateway.handlers.submit_batch import BatchSubmitter
+from jobyard_gateway.handlers.submit_job import Submitter
+from jobyard_gateway.handlers.system_status import SystemStatus
+from jobyard_gateway.inbound.http.admin import AdminRoutes
+from jobyard_gateway.inbound.http.app import make_api, make_app
+from jobyard_gateway.inbound.http.batches import BatchRoutes
+from jobyard_gateway.inbound.http.files import FileRoutes
+from jobyard_gateway.inbound.http.jobs import JobRoutes
+from jobyard_gateway.inbound.http.operations import OperationRoutes
+from jobyard_gateway.inbound.http.submit import SubmitEndpoint
+from jobyard_gateway.inbound.http.tools import ToolRoutes
+from jobyard_gateway.inbound.kafka.intake import Intake
+from jobyard_gateway.inbound.kafka.tools import ToolTopic
+from jobyard_gateway.outbound.barrier import Barrier
+from jobyard_gateway.outbound.commands import Commands
+from jobyard_gateway.outbound.executor import Executor
+from jobyard_gateway.outbound.ledger import Ledger
+from jobyard_gateway.outbound.monitor import Monitor
+from jobyard_gateway.outbound.references import References
+from jobyard_gateway.outbound.shelf import Shelf
+from jobyard_gateway.outbound.workers import Workers
+from jobyard_gateway.settings import Settings
+from jobyard_gateway.store.keys import Administration
+from jobyard_gateway.store.secrets import Secrets, ensure, wait_for
+
+SERVICE = "gateway"
+USAGE = "usage: python -m jobyard_gateway [migrate | mint-key]"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit code 0 for an orderly end, 2 for wrong usage or settings."""
+    if arguments not in ([], ["migrate"], ["mint-key"]):
+        print(USAGE)
+        return 2
+    settings = load_settings(Settings)
+    if arguments == ["migrate"]:
+        migrate(settings.postgres_dsn, package="jobyard_gateway", schema=SERVICE)
+        return 0
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        if arguments == ["mint-key"]:
+            print(runner.run(mint_key(settings.postgres_dsn)))
+            return 0
+        return runner.run(serve(settings))
+
+
+async def serve(settings: Settings) -> int:
+    """Run until a signal; returns the exit code.
+
+    Components start in the order of the list and drain in reverse: streams end first, then requests, then what they
+    promised leaves the spool.
+    """
+    instance, token, clock = settings.instance(SERVICE), settings.token(), SystemClock()
+    logs = LogBuffer()
+    configure(SERVICE, instance=instance, level=settings.log_level, ship=logs.add)
+    tracer = Tracer(
+        SERVICE,
+        instance=instance,
+        endpoint=settings.otlp_endpoint,
+        sampler=settings.traces_sampler,
+        sampler_arg=settings.traces_sampler_arg,
+    )
+    pool = await create_pool(settings.postgres_dsn, application_name=instance, max_size=settings.postgres_pool_size)
+    engine = make_engine(settings.postgres_dsn, application_name=f"{instance}-admin")
+    kafka = KafkaSettings(settings.kafka_bootstrap, instance, settings.topic_prefix)
+    publisher = Publisher(kafka, idempotent=settings.kafka_idempotence)
+    relay = Relay(pool, publisher, tracer=tracer, lock_name="gateway.outbox")
+    readiness = Readiness()
+    secrets: Secrets = await wait_for(pool, ensure)
+
+    shelf = Shelf(settings.valkey_url, prefix=f"{settings.topic_prefix}gateway:", monotonic=clock.monotonic)
+    executor_client = InternalClient(settings.executor_url, token)
+    files_client = InternalClient(settings.files_url, token, timeout_s=60)
+    monitor_client = InternalClient(settings.monitor_url, token)
+    executor, monitor = Executor(executor_client), Monitor(monitor_client)
+    registry = Registry()
+    workers = Workers(executor, registry)
+    ledger = Ledger(shelf, pool)
+    barrier = Barrier(shelf, monotonic=clock.monotonic, replicated=settings.replicated)
+    references = References(executor, files_client, ledger=ledger, barrier=barrier, monotonic=clock.monotonic)
+    commands = Commands(publisher, pool, tracer=tracer, monotonic=clock.monotonic, wake_relay=relay.wake)
+    submitter = Submitter(
+        registry,
+        references,
+        commands,
+        ledger=ledger,
+        barrier=barrier,
+        id_secret=secrets.ids,
+        clock=clock,
+        cell=settings.cell,
+    )
+    repeats = Repeats(submitter, shelf, executor)
+    authenticator = Authenticator(pool, pepper=secrets.pepper, clock=clock)
+    reader = JobReader(executor, ledger, barrier, public_url=settings.public_url)
+    steering = Steering(reader, commands, barrier, executor, cell=settings.cell, monotonic=clock.monotonic)
+    hub = Hub()
+    streams = Streams(hub, reader, monitor, monotonic=clock.monotonic)
+    waiting = Waiting(hub, reader, monotonic=clock.monotonic)
+    clients = {"executor": executor_client, "files": files_client, "monitor": monitor_client}
+    administrator = Administrator(Administration(engine), pepper=secrets.pepper, clock=clock)
+
+    endpoints = [
+        *JobRoutes(reader, steering, streams, monitor, trace_url=settings.trace_url).endpoints(),
+        *BatchRoutes(BatchSubmitter(submitter, repeats, cell=settings.cell)).endpoints(),
+        *ToolRoutes(registry, workers).endpoints(),
+        *FileRoutes(files_client, public_url=settings.public_url).endpoints(),
+        *OperationRoutes(reader, monitor, SystemStatus(monitor, clients, readiness)).endpoints(),
+        *AdminRoutes(administrator, on_revoked=authenticator.forget).endpoints(),
+    ]
+    own_version = version("jobyard-gateway")
+    app = make_app(
+        make_api(endpoints, authenticator=authenticator),
+        SubmitEndpoint(authenticator, submitter, repeats, reader=reader, waiting=waiting),
+        readiness=readiness,
+        tracer=tracer,
+        version=own_version,
+        events_document=asyncapi(version=own_version, bootstrap=settings.kafka_bootstrap, prefix=settings.topic_prefix),
+    )
+    http = HttpServer(app, host=settings.http_host, port=settings.http_port)
+    tool_topic = ToolTopic(registry, pool)
+    intake = Intake(
+        submitter,
+        repeats,
+        authenticator,
+        default_tenant=settings.intake_tenant,
+        clock=clock,
+        root=tracer.root,
+    )
+
+    def intake_committed() -> None:
+        intake.after_commit()
+        relay.wake()
+
+    consumer = ConsumerLoop(
+        kafka,
+        topic=JOBS_INTAKE,
+        group="gateway-intake",
+        instance_id=instance,
+        pool=pool,
+        apply=intake.apply,
+        tracer=tracer,
+        max_records=100,
+        after_commit=intake_committed,
+    )
+    components: list[Component] = [
+        publisher,
+        relay,
+        shelf,
+        tool_topic,
+        Tail(kafka, [TOOLS], tool_topic.on_records, from_beginning=True),
+        Tail(kafka, [JOBS_EVENTS, JOBS_OUTPUT], hub.on_records, on_gap=hub.on_gap),
+        workers,
+        Shipping(publisher, readiness, service=SERVICE, instance=instance, version=own_version, logs=logs),
+        consumer,
+        http,
+        LiveStreams(hub),
+    ]
+    readiness.register("kafka", publisher.check)
+    readiness.register("spool", relay.check)
+    readiness.register("valkey", shelf.check)
+    readiness.register("intake", consumer.check)
+    try:
+        return await run_service(components, readiness=readiness)
+    finally:
+        for client in clients.values():
+            await client.close()
+        await engine.dispose()
+        await pool.close()
+        tracer.shutdown()

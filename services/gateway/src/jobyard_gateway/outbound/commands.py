@@ -1,0 +1,143 @@
+"""Keeping a promise: Kafka within three seconds, else the spool, else an honest refusal.
+
+A command behind one that still waits in the spool goes into the spool, too, so that each job's commands keep their
+order. The copy that a slow Kafka delivers after all has the same ids, and the executor takes each id once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+
+from jobyard_common.db.connection import Pool
+from jobyard_common.db.errors import is_retryable
+from jobyard_common.messaging.publisher import OutRecord, Publisher, PublishFailed, Sent
+from jobyard_common.telemetry.logging import get_logger
+from jobyard_common.telemetry.tracing import Tracer, send_span
+
+from jobyard_gateway.store import spool
+
+log = get_logger("commands")
+DEADLINE_S = 3.0
+SPOOL_DEADLINE_S = 2.0
+KAFKA_AWAY_S = 2.0
+
+
+class Kept(StrEnum):
+    """How a promise without an offset is kept."""
+
+    SPOOLED = "spooled"
+
+
+class NotKept(Exception):
+    """Neither Kafka nor the spool took the command; Kafka may still deliver a copy."""
+
+
+class Commands:
+    """The only way in which commands leave the gateway."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        pool: Pool,
+        *,
+        tracer: Tracer,
+        monotonic: Callable[[], float],
+        wake_relay: Callable[[], None],
+    ) -> None:
+        self._publisher = publisher
+        self._pool = pool
+        self._tracer = tracer
+        self._monotonic = monotonic
+        self._wake_relay = wake_relay
+        self._away_until = 0.0
+
+    async def keep(self, record: OutRecord) -> Sent | Kept:
+        """Make the first command of a job durable.
+
+        Raises:
+            NotKept: nobody took it.
+        """
+        if self._monotonic() < self._away_until and await self._spooled([record]):
+            return Kept.SPOOLED
+        headers, span = send_span(self._tracer, record.topic, record.key, record.headers)
+        try:
+            sent = await self._publisher.send(
+                OutRecord(record.topic, record.key, record.value, headers), timeout_s=DEADLINE_S
+            )
+        except PublishFailed as error:
+            if span is not None:
+                span.error(error)
+            self._away(error)
+            if not error.permanent and await self._spooled([record]):
+                return Kept.SPOOLED
+            raise NotKept(str(error)) from None
+        finally:
+            if span is not None:
+                span.end()
+        self._away_until = 0.0
+        return sent
+
+    async def keep_behind(self, record: OutRecord, *, needs_order: bool) -> Sent | Kept:
+        """Make a later command of a job durable, behind what waits for it.
+
+        Raises:
+            NotKept: nobody took it, or `needs_order` and nobody could say what waits.
+        """
+        try:
+            waits = await spool.holds(self._pool, str(record.key), timeout_s=SPOOL_DEADLINE_S)
+        except Exception as error:
+            if not is_retryable(error):
+                raise
+            if needs_order:
+                raise NotKept("the spool can't be asked") from None
+            waits = False
+        if not waits:
+            return await self.keep(record)
+        if await self._spooled([record]):
+            return Kept.SPOOLED
+        raise NotKept("the spool takes nothing")
+
+    async def keep_many(self, records: Sequence[OutRecord]) -> list[Sent | Kept | NotKept]:
+        """Make first commands of many jobs durable in one go; one answer each, in order."""
+        answers: list[Sent | Kept | NotKept] = []
+        if self._monotonic() < self._away_until and await self._spooled(records):
+            return [Kept.SPOOLED] * len(records)
+        spans = []
+        traced = []
+        for record in records:
+            headers, span = send_span(self._tracer, record.topic, record.key, record.headers)
+            traced.append(OutRecord(record.topic, record.key, record.value, headers))
+            if span is not None:
+                spans.append(span)
+        results = await self._publisher.send_many(traced, timeout_s=DEADLINE_S)
+        for span in spans:
+            span.end()
+        late = [n for n, result in enumerate(results) if isinstance(result, PublishFailed) and not result.permanent]
+        kept = not late or await self._spooled([records[n] for n in late])
+        for result in results:
+            if isinstance(result, Sent):
+                answers.append(result)
+            elif result.permanent or not kept:
+                answers.append(NotKept(str(result)))
+            else:
+                answers.append(Kept.SPOOLED)
+        return answers
+
+    async def _spooled(self, records: Sequence[OutRecord]) -> bool:
+        try:
+            await spool.put(self._pool, records, timeout_s=SPOOL_DEADLINE_S)
+        except Exception as error:
+            if not is_retryable(error):
+                raise
+            log.warning("spool.away", error=f"{type(error).__name__}: {error}"[:200])
+            return False
+        self._wake_relay()
+        return True
+
+    def _away(self, error: PublishFailed) -> None:
+        if error.permanent:
+            return
+        if self._monotonic() >= self._away_until:
+            log.warning("kafka.commands_spooled", error=str(error))
+        self._away_until = self._monotonic() + KAFKA_AWAY_S

@@ -1,0 +1,92 @@
+"""Whether the files, parents and queues that a submit names exist, asked once and remembered for 30 s."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import msgspec
+from jobyard_common.http.internal import InternalClient, ServiceAway
+
+from jobyard_gateway.outbound.barrier import Barrier
+from jobyard_gateway.outbound.executor import SYSTEM, Executor
+from jobyard_gateway.outbound.ledger import Ledger
+
+DEADLINE_S = 0.3
+REMEMBERED_S = 30.0
+CAPACITY = 50_000
+
+
+class _Known(msgspec.Struct):
+    known: list[str]
+
+
+class References:
+    """Only positive answers are remembered. Raises ServiceAway while the owner of something is away."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        files: InternalClient,
+        *,
+        ledger: Ledger,
+        barrier: Barrier,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._executor = executor
+        self._files = files
+        self._ledger = ledger
+        self._barrier = barrier
+        self._monotonic = monotonic
+        self._seen: dict[tuple[str, str], float] = {}
+
+    async def missing(self, *, tenant: str, files: Iterable[str], jobs: Iterable[str], queue: str | None) -> set[str]:
+        """Those of the named things that do not exist for this tenant; a queue comes back as `queue`."""
+        unknown_files = self._unseen(tenant, set(files))
+        unknown_jobs = [job for job in self._unseen(tenant, set(jobs)) if not self._ledger.knows(job, tenant=tenant)]
+        unknown_queue = self._unseen(tenant, {f"queue {queue}"} if queue else set())
+        asked = []
+        if unknown_files:
+            asked.append(self._known_files(tenant, unknown_files))
+        if unknown_jobs:
+            asked.append(self._known_jobs(tenant, unknown_jobs))
+        if unknown_queue:
+            asked.append(self._known_queues(tenant))
+        if not asked:
+            return set()
+        known: set[str] = set().union(*await asyncio.gather(*asked))
+        self._remember(tenant, known)
+        missing = {*unknown_files, *unknown_jobs, *unknown_queue} - known
+        return {"queue" if name.startswith("queue ") else name for name in missing}
+
+    async def _known_files(self, tenant: str, ids: list[str]) -> set[str]:
+        answer = await self._files.request(
+            "POST",
+            "/internal/v1/files/exists",
+            tenant=tenant,
+            actor=SYSTEM,
+            content=msgspec.json.encode({"ids": ids}),
+            headers={"Content-Type": "application/json"},
+            timeout_s=DEADLINE_S,
+        )
+        if answer.status_code != 200:
+            raise ServiceAway(f"files: exists: {answer.status_code}")
+        return set(msgspec.json.decode(answer.content, type=_Known).known)
+
+    async def _known_jobs(self, tenant: str, ids: list[str]) -> set[str]:
+        after = await self._barrier.header(tenant)
+        return await self._executor.known_jobs(ids, tenant=tenant, after=after, timeout_s=2.5 if after else DEADLINE_S)
+
+    async def _known_queues(self, tenant: str) -> set[str]:
+        return {f"queue {name}" for name in await self._executor.queues(tenant=tenant, timeout_s=DEADLINE_S)}
+
+    def _unseen(self, tenant: str, names: set[str]) -> list[str]:
+        oldest = self._monotonic() - REMEMBERED_S
+        return sorted(name for name in names if self._seen.get((tenant, name), -1e9) < oldest)
+
+    def _remember(self, tenant: str, names: set[str]) -> None:
+        if len(self._seen) > CAPACITY:
+            self._seen.clear()
+        now = self._monotonic()
+        for name in names:
+            self._seen[tenant, name] = now

@@ -1,0 +1,31 @@
+"""Commands that Kafka has not taken yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from jobyard_common.contracts.envelope import Headers
+from jobyard_common.db.connection import Pool
+from jobyard_common.messaging import outbox
+from jobyard_common.messaging.publisher import OutRecord
+
+WAITING = "SELECT 1 FROM outbox WHERE key = $1 LIMIT 1"
+SUBMIT = "SELECT value, headers FROM outbox WHERE key = $1 AND topic = $2 ORDER BY id LIMIT 1"
+_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
+
+
+async def put(pool: Pool, records: Sequence[OutRecord], *, timeout_s: float) -> None:
+    """Commit the records; durable when this returns."""
+    await pool.execute(outbox.PUT, *outbox.columns(records), timeout=timeout_s)
+
+
+async def holds(pool: Pool, key: str, *, timeout_s: float) -> bool:
+    """Whether something of this aggregate still waits here."""
+    return await pool.fetchval(WAITING, key.encode(), timeout=timeout_s) is not None
+
+
+async def first(pool: Pool, key: str, *, topic: str, timeout_s: float) -> tuple[bytes, Headers] | None:
+    """The oldest waiting record of this aggregate."""
+    row = await pool.fetchrow(SUBMIT, key.encode(), topic, timeout=timeout_s)
+    return None if row is None else (bytes(row["value"]), _headers.decode(row["headers"]))
