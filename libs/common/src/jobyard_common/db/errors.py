@@ -23,4 +23,5 @@ def is_retryable(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = str(error.sqlstate or "")
         return state[:2] in _RETRY or state in _REPAIRABLE
-    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError)
+    # A statement that meets a connection in the moment of its death is told apart as an internal error of the client.
+    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError)

@@ -36,6 +36,7 @@ from jobyard_common.telemetry.tracing import Kind, Span, Tracer, messaging
 log = get_logger("consumer")
 Apply = Callable[[Connection, list[Inbound]], Awaitable[Sequence[Refused]]]
 STALLED_S = 30.0
+LOOK_EVERY_S = 3.0
 
 
 class ConsumerLoop(Component):
@@ -77,6 +78,7 @@ class ConsumerLoop(Component):
         self._draining = False
         self._idle = asyncio.Event()
         self._moved_at = time.monotonic()
+        self._looked_at = time.monotonic()
         self._behind = False
 
     async def start(self) -> None:
@@ -167,11 +169,31 @@ class ConsumerLoop(Component):
         for partition, rows in fetched.items():
             batch += placement.accept(partition, [inbound_of(row, topic=self._topic.name) for row in rows])
         self._behind = bool(batch)
-        if not batch:
-            self._moved_at = time.monotonic()
-            return
-        await self._apply_until_durable(batch, placement)
+        if batch:
+            await self._apply_until_durable(batch, placement)
         self._moved_at = time.monotonic()
+        if self._moved_at - self._looked_at > LOOK_EVERY_S:
+            self._looked_at = self._moved_at
+            self._show_lag(consumer, placement)
+            if not batch and await self._sent_back(placement):
+                raise offsets.Superseded
+
+    async def _sent_back(self, placement: Placement) -> bool:
+        """Whether somebody moved an offset backwards (a rebuild): without new records no transaction would tell."""
+        try:
+            known = await placement.stored()
+        except Exception as error:
+            if not is_retryable(error):
+                raise
+            return False
+        return any(known[number] < position for number, position in placement.positions.items() if number in known)
+
+    def _show_lag(self, consumer: AIOKafkaConsumer, placement: Placement) -> None:
+        for partition in placement.assigned:
+            end, position = consumer.highwater(partition), placement.positions.get(partition.partition)
+            if end is not None and position is not None:
+                gauge = metrics.CONSUMER_LAG.labels(topic=self._topic.name, partition=str(partition.partition))
+                gauge.set(max(0, end - position))
 
     async def _apply_until_durable(self, batch: list[Inbound], placement: Placement) -> None:
         for pause in delays(first_s=0.1, cap_s=5.0):

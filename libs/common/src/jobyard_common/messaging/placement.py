@@ -81,6 +81,11 @@ class Placement(ConsumerRebalanceListener):  # type: ignore[misc]
                 self.positions[number] = position.next
         return {number: position.next for number, position in known.items()}
 
+    async def stored(self) -> dict[int, int]:
+        """PostgreSQL's offsets as they are now; changes nothing here."""
+        known = await self._load([partition.partition for partition in self.assigned])
+        return {number: position.next for number, position in known.items()}
+
     async def _load(self, numbers: list[int]) -> dict[int, offsets.Position]:
         async with self._pool.acquire() as connection:
             return await offsets.load(connection, cluster_id=self.cluster_id, topic=self._name, partitions=numbers)
