@@ -248,7 +248,8 @@ class ConsumerLoop(Component):
                 span.end()
         for row in rejected:
             metrics.DEAD_LETTERS.labels(topic=self._topic.name, reason=row.reason).inc()
-            log.warning("record.refused", topic=self._topic.name, offset=row.inbound.offset, reason=row.reason)
+            where = {"topic": self._topic.name, "partition": row.inbound.partition, "offset": row.inbound.offset}
+            log.warning("record.refused", reason=row.reason, message=row.message[:500], **where)
         for step in moves:
             placement.positions[step.partition] = step.next
             self.progress.advance(step.partition, step.next)
