@@ -53,12 +53,18 @@ class Yard:
     def until_state(self, job_id: str, *states: str, timeout_s: float = 30.0) -> dict[str, Any]:
         wanted = states or TERMINAL
 
-        def probe() -> dict[str, Any] | None:
-            job = self.job(job_id)
-            assert job["state"] in wanted or job["state"] not in TERMINAL, job
-            return job if job["state"] in wanted else None
+        shown: dict[str, Any] = {}
 
-        return until(probe, what=f"{job_id} in {wanted}", timeout_s=timeout_s)
+        def probe() -> dict[str, Any] | None:
+            shown.update(self.job(job_id))
+            assert shown["state"] in wanted or shown["state"] not in TERMINAL, shown
+            return shown if shown["state"] in wanted else None
+
+        try:
+            return until(probe, what=f"{job_id} in {wanted}", timeout_s=timeout_s)
+        except AssertionError as error:
+            why = self.http.get(f"/v1/jobs/{job_id}/explain").text
+            raise AssertionError(f"{error}; it is {shown}; explain: {why}") from None
 
     def run(self, tool: str, parameters: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
         """Submit, wait for success, and return the result."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from jobyard_common.db.connection import Connection, Pool
+from jobyard_common.db.deadline import within
 from jobyard_common.messaging.outbox import bucket_of, pack_headers
 from jobyard_common.messaging.publisher import OutRecord, key_bytes
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -36,7 +37,7 @@ class StoredKey(NamedTuple):
 
 
 async def find(pool: Pool, key_id: str, *, timeout_s: float) -> StoredKey | None:
-    row = await pool.fetchrow(FIND, key_id, timeout=timeout_s)
+    row = await within(pool, lambda connection: connection.fetchrow(FIND, key_id), timeout_s=timeout_s)
     if row is None:
         return None
     dead = row["revoked_at"] is not None or row["disabled_at"] is not None

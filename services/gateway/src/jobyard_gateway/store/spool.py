@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from jobyard_common.contracts.envelope import Headers
 from jobyard_common.db.connection import Pool
+from jobyard_common.db.deadline import within
 from jobyard_common.messaging import outbox
 from jobyard_common.messaging.publisher import OutRecord
 
@@ -17,15 +18,16 @@ _headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
 
 async def put(pool: Pool, records: Sequence[OutRecord], *, timeout_s: float) -> None:
     """Commit the records; durable when this returns."""
-    await pool.execute(outbox.PUT, *outbox.columns(records), timeout=timeout_s)
+    await within(pool, lambda connection: outbox.put(connection, records), timeout_s=timeout_s)
 
 
 async def holds(pool: Pool, key: str, *, timeout_s: float) -> bool:
     """Whether something of this aggregate still waits here."""
-    return await pool.fetchval(WAITING, key.encode(), timeout=timeout_s) is not None
+    found = await within(pool, lambda connection: connection.fetchval(WAITING, key.encode()), timeout_s=timeout_s)
+    return found is not None
 
 
 async def first(pool: Pool, key: str, *, topic: str, timeout_s: float) -> tuple[bytes, Headers] | None:
     """The oldest waiting record of this aggregate."""
-    row = await pool.fetchrow(SUBMIT, key.encode(), topic, timeout=timeout_s)
+    row = await within(pool, lambda connection: connection.fetchrow(SUBMIT, key.encode(), topic), timeout_s=timeout_s)
     return None if row is None else (bytes(row["value"]), _headers.decode(row["headers"]))
