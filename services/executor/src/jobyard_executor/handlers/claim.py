@@ -24,6 +24,8 @@ from jobyard_executor.handlers.context import Engine
 from jobyard_executor.store import claiming
 from jobyard_executor.store.write import Write
 
+RULES_S = 0.5
+
 
 class Held(msgspec.Struct):
     """An attempt of ours, from its claim until its end is committed."""
@@ -51,6 +53,8 @@ class Claimer:
     levels: frozenset[str]
     fair: FairShare = field(default_factory=FairShare)
     standing: frozenset[str] = frozenset()
+    paused: frozenset[str] = frozenset()
+    _rules_until: float = 0.0
     _cursor: str = ""
     _parsed: dict[str, Lane] = field(default_factory=dict)
 
@@ -76,10 +80,17 @@ class Claimer:
         fit = [(text, self._parse(text)) for text in found]
         fit = [(text, lane) for text, lane in fit if runnable(lane, tools=self.tools, levels=self.levels)]
         if fit:
-            paused = await claiming.paused_queues(connection)
-            self.standing = await claiming.standing_limits(connection)
-            fit = [(text, lane) for text, lane in fit if lane.queue not in paused]
-        return fit
+            await self._look_at_rules(connection)
+        return [(text, lane) for text, lane in fit if lane.queue not in self.paused]
+
+    async def _look_at_rules(self, connection: Connection) -> None:
+        """Pauses and declared limits change rarely: they take effect within `RULES_S`."""
+        now = self.engine.clock.monotonic()
+        if now < self._rules_until:
+            return
+        self.paused = await claiming.paused_queues(connection)
+        self.standing = await claiming.standing_limits(connection)
+        self._rules_until = now + RULES_S
 
     def _parse(self, text: str) -> Lane:
         lane = self._parsed.get(text)

@@ -39,7 +39,7 @@ class Engine:
 
     @property
     def source(self) -> str:
-        return f"jobyard/executor/{self.instance}"
+        return "/jobyard/executor"
 
     @property
     def worker_actor(self) -> str:

@@ -46,7 +46,6 @@ class ReadApi:
     def __init__(self, pool: asyncpg.Pool, barrier: Barrier) -> None:
         self._pool = pool
         self._barrier = barrier
-        self._epoch = 0
 
     async def job(self, request: Request) -> Response:
         minimum = _number(request, "min_version")
@@ -55,7 +54,7 @@ class ReadApi:
         while minimum is not None and shown.job.event_no < minimum and time.monotonic() < deadline:
             await asyncio.sleep(POLL_S)
             shown = await self._shown(request)
-        headers = {"ETag": f'"{incarnation(shown.job, epoch=await self._current_epoch())}.{shown.job.event_no}"'}
+        headers = {"ETag": f'"{incarnation(shown.job, epoch=shown.epoch)}.{shown.job.event_no}"'}
         if minimum is not None and shown.job.event_no < minimum:
             headers["X-Jobyard-Stale"] = "1"
         return shapes.answer(shapes.job_body(shown), headers=headers)
@@ -176,11 +175,6 @@ class ReadApi:
         if found is None:
             raise Problem("not_found" if passed else "unavailable")
         return found
-
-    async def _current_epoch(self) -> int:
-        if not self._epoch:
-            self._epoch = await self._pool.fetchval(f"SELECT {jobs.EPOCH}")
-        return self._epoch
 
 
 def make_app(api: ReadApi, *, readiness: Readiness, tracer: Tracer, token: str) -> App:

@@ -17,11 +17,11 @@ from jobyard_executor.domain.job import Job
 
 COLUMNS = Job.__struct_fields__
 _LIST = ", ".join(f"j.{name}" for name in COLUMNS)
-_SHOWN = f"SELECT {_LIST}, l.progress AS live FROM job j LEFT JOIN lease l USING (job_id)"
-GET = f"{_SHOWN} WHERE j.job_id = $1 AND j.tenant = $2"
-GET_MANY = f"{_SHOWN} WHERE j.job_id = ANY($1::text[])"
 EPOCH = "('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint"
 """The WAL timeline: grows with every failover and restore, at once and without anybody's help."""
+_SHOWN = f"SELECT {_LIST}, l.progress AS live, (SELECT {EPOCH}) AS epoch FROM job j LEFT JOIN lease l USING (job_id)"
+GET = f"{_SHOWN} WHERE j.job_id = $1 AND j.tenant = $2"
+GET_MANY = f"{_SHOWN} WHERE j.job_id = ANY($1::text[])"
 LOCK = f"SELECT {_LIST}, (SELECT {EPOCH}) FROM job j WHERE j.job_id = ANY($1::text[]) ORDER BY j.job_id FOR UPDATE"
 LOCK_FREE = f"{LOCK} SKIP LOCKED"
 SHARE = "SELECT job_id, state, tenant FROM job WHERE job_id = ANY($1::text[]) ORDER BY job_id FOR SHARE"

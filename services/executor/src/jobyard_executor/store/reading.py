@@ -59,6 +59,7 @@ class Shown(msgspec.Struct):
 
     job: Job
     live: str | None
+    epoch: int
 
 
 def _where(tenant: str, filters: Filters, parameters: list[Any]) -> list[str]:
@@ -156,12 +157,12 @@ async def counts(connection: Any, tenant: str, filters: Filters) -> dict[str, in
 
 async def one(connection: Any, tenant: str, job_id: str) -> Shown | None:
     row = await connection.fetchrow(jobs.GET, job_id, tenant)
-    return None if row is None else Shown(jobs.job_of(row), row["live"])
+    return None if row is None else Shown(jobs.job_of(row), row["live"], row["epoch"])
 
 
 async def many(connection: Any, job_ids: Sequence[str]) -> dict[str, Shown]:
     rows = await connection.fetch(jobs.GET_MANY, list(job_ids))
-    return {row["job_id"]: Shown(jobs.job_of(row), row["live"]) for row in rows}
+    return {row["job_id"]: Shown(jobs.job_of(row), row["live"], row["epoch"]) for row in rows}
 
 
 async def result(connection: Any, job_id: str) -> Any:

@@ -1,4 +1,4 @@
-"""The executor as a process, on real servers: it starts, runs, says so on Kafka, survives a kill, and stops in order."""
+"""The executor as a process, on real servers: it starts, runs, tells Kafka, survives a kill, stops in order."""
 
 from __future__ import annotations
 

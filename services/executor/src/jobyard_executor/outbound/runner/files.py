@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobyard_common.telemetry.context import current_correlation
+
 from jobyard_executor.domain.assignment import Assignment, FilesPort, OutputFile
 from jobyard_executor.worker.messages import Line
 from jobyard_executor.worker.text import bounded
@@ -68,6 +70,7 @@ async def collect(port: FilesPort, assignment: Assignment, work_dir: str) -> Col
 
 
 async def _fetch(port: FilesPort, file_id: str, path: str, assignment: Assignment) -> None:
+    current_correlation.set(assignment.correlation_id)
     for attempt in range(1, TRIES + 1):
         try:
             await port.fetch(file_id, path, tenant=assignment.tenant, traceparent=assignment.traceparent)
@@ -80,6 +83,7 @@ async def _fetch(port: FilesPort, file_id: str, path: str, assignment: Assignmen
 
 async def _store(port: FilesPort, name: str, descriptor: int, assignment: Assignment) -> OutputFile:
     """The open descriptor is handed over as a path: whatever lies at the file's name by now does not matter."""
+    current_correlation.set(assignment.correlation_id)
     for attempt in range(1, TRIES + 1):
         try:
             return await port.store(

@@ -30,6 +30,9 @@ class Engine:
             ":memory:",
             config={
                 "threads": 1,
+                # With them, DuckDB 2.0.0 hangs for ever when a COPY is interrupted: its file writer's destructor
+                # waits for a write that waits for the destructor's lock.
+                "async_threads": 0,
                 "memory_limit": MEMORY,
                 "temp_directory": str(self.folder / "spill"),
                 "max_temp_directory_size": SPILL,
