@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import uvloop
@@ -46,6 +47,7 @@ from jobyard_gateway.inbound.http.batches import BatchRoutes
 from jobyard_gateway.inbound.http.files import FileRoutes
 from jobyard_gateway.inbound.http.jobs import JobRoutes
 from jobyard_gateway.inbound.http.operations import OperationRoutes
+from jobyard_gateway.inbound.http.routing import Endpoint
 from jobyard_gateway.inbound.http.submit import SubmitEndpoint
 from jobyard_gateway.inbound.http.tools import ToolRoutes
 from jobyard_gateway.inbound.kafka.intake import Intake
@@ -83,14 +85,34 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def serve(settings: Settings) -> int:
-    """Run until a signal; returns the exit code.
+    """Run until a signal; returns the exit code."""
+    logs = LogBuffer()
+    configure(SERVICE, instance=settings.instance(SERVICE), level=settings.log_level, ship=logs.add)
+    gateway = await assemble(settings, logs=logs)
+    try:
+        return await run_service(gateway.components, readiness=gateway.readiness)
+    finally:
+        await gateway.close()
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The parts of a gateway, ready to be started.
 
     Components start in the order of the list and drain in reverse: streams end first, then requests, then what they
     promised leaves the spool.
     """
+
+    components: list[Component]
+    readiness: Readiness
+    http: HttpServer
+    endpoints: list[Endpoint]
+    close: Callable[[], Awaitable[None]]
+
+
+async def assemble(settings: Settings, *, logs: LogBuffer) -> Gateway:
+    """Construct everything; waits for the database, without which no key can be checked."""
     instance, token, clock = settings.instance(SERVICE), settings.token(), SystemClock()
-    logs = LogBuffer()
-    configure(SERVICE, instance=instance, level=settings.log_level, ship=logs.add)
     tracer = Tracer(
         SERVICE,
         instance=instance,
@@ -197,11 +219,12 @@ async def serve(settings: Settings) -> int:
     readiness.register("spool", relay.check)
     readiness.register("valkey", shelf.check)
     readiness.register("intake", consumer.check)
-    try:
-        return await run_service(components, readiness=readiness)
-    finally:
+
+    async def close() -> None:
         for client in clients.values():
             await client.close()
         await engine.dispose()
         await pool.close()
         tracer.shutdown()
+
+    return Gateway(components, readiness, http, endpoints, close)

@@ -124,6 +124,7 @@ class Merge:
         self.at = after
         self._rows: dict[int, Row] = {}
         self._outputs: dict[int, Output] = {}
+        self._expected: dict[int, int] = {}
         self.last: Row | None = None
 
     def add_row(self, row: Row) -> None:
@@ -136,13 +137,19 @@ class Merge:
         if output.seq > self.at.seq:
             self._outputs[output.seq] = output
 
+    def expect(self, event_no: int, output_seq: int) -> None:
+        """An event told how far the outputs had come before it."""
+        if event_no > self.at.event_no:
+            self._expected[event_no] = output_seq
+
     @property
     def awaited(self) -> int | None:
         """The output that should come before the next row and has not been seen; None if nothing is missing."""
         row = self._next_row()
-        if row is None or row.output_seq is None or row.output_seq <= self.at.seq:
+        if row is None:
             return None
-        return None if row.output_seq in self._outputs else row.output_seq
+        wanted = row.output_seq if row.output_seq is not None else self._expected.get(row.seq, 0)
+        return None if wanted <= self.at.seq or wanted in self._outputs else wanted
 
     @property
     def finished(self) -> bool:

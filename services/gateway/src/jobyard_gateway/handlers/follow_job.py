@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
+from jobyard_common.contracts.jobs import JobEvent
 from jobyard_common.contracts.output import OutputPack
 from jobyard_common.contracts.topics import JOBS_OUTPUT
 from jobyard_common.contracts.wire import WireError, decode
@@ -180,6 +181,11 @@ def cut(answer: Answer) -> bytes:
 def _take(record: Inbound, merge: Merge) -> bool:
     """Take a record in; True if it says that the lifecycle has grown."""
     if record.topic != JOBS_OUTPUT.name:
+        try:
+            event = decode(JobEvent, record.value or b"")
+        except WireError:
+            return True
+        merge.expect(event.event_no, event.output_seq)
         return True
     if record.value is not None:
         try:

@@ -43,6 +43,7 @@ class Repeats:
         self._shelf = shelf
         self._executor = executor
         self._hashes: OrderedDict[str, str] = OrderedDict()
+        self._durable: set[str] = set()
         self._under_way: dict[str, asyncio.Future[None]] = {}
 
     async def keep(self, draft: Draft) -> bool:
@@ -67,6 +68,7 @@ class Repeats:
             known = await self._claim(draft)
             if not known:
                 await self._submitter.keep(draft)
+            self._durable.add(job_id)
             ours.set_result(None)
             return known
         except BaseException as error:
@@ -86,7 +88,7 @@ class Repeats:
     async def _claim(self, draft: Draft) -> bool:
         """Whether the job is known to be durable; raises when its body was another one."""
         job_id, hashed = draft.job_id, draft.command.body_hash
-        seen, durable = self._hashes.get(job_id), False
+        seen, durable = self._hashes.get(job_id), job_id in self._durable
         if seen is None:
             seen = await self._shelved(job_id, hashed)
             stored = await self._stored(job_id, draft.command.tenant)
@@ -100,7 +102,8 @@ class Repeats:
             )
         self._hashes[job_id] = hashed
         if len(self._hashes) > REMEMBERED:
-            self._hashes.popitem(last=False)
+            oldest, _ = self._hashes.popitem(last=False)
+            self._durable.discard(oldest)
         return durable or await self._submitter.promised(job_id, tenant=draft.command.tenant)
 
     async def _shelved(self, job_id: str, hashed: str) -> str | None:

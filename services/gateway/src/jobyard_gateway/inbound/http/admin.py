@@ -9,10 +9,10 @@ from fastapi import Request
 from jobyard_common.contracts.wire import rfc3339
 from jobyard_common.http.context import current
 from jobyard_common.http.problems import Problem
+from jobyard_common.telemetry.logging import get_logger
 from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.responses import Response
 
-from jobyard_common.telemetry.logging import get_logger
 from jobyard_gateway.documents import schemas as doc
 from jobyard_gateway.domain.permissions import Permission, Principal
 from jobyard_gateway.handlers.administer import Administrator, NewApiKey, NewTenant

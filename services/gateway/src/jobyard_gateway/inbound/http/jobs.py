@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 from fastapi import Request
-from jobyard_common.contracts.wire import milliseconds
+from jobyard_common.contracts.wire import OptionalRaw, milliseconds
 from jobyard_common.http.context import current
 from starlette.responses import Response
 
@@ -32,7 +32,7 @@ READ, WRITE = Permission.JOBS_READ, Permission.JOBS_WRITE
 
 
 class _ReplayBody(msgspec.Struct, forbid_unknown_fields=True):
-    parameters: msgspec.Raw | None = None
+    parameters: OptionalRaw = None
 
 
 class _RescheduleBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -158,6 +158,8 @@ class JobRoutes:
     async def replay(self, request: Request, principal: Principal) -> Response:
         body = await json_body(request, _ReplayBody, optional=True)
         parameters = body.parameters if body else None
+        if parameters is not None and bytes(parameters) == b"null":
+            parameters = None
         if parameters is not None and not bytes(parameters).lstrip().startswith(b"{"):
             raise refused([Fault("/parameters", "Expected an object.")])
         job_id = request.path_params["job_id"]
