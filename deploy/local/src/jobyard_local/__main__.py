@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 
-from jobyard_local import operating, running
 from jobyard_local.console import Console
 from jobyard_local.errors import StackError
 
 
 def main(arguments: list[str]) -> int:
     """`JOBYARD_HOME` (default `.jobyard` in the working folder) says where; returns the exit code."""
+    # until the stack's own handlers are there, Ctrl-C just ends the program
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from jobyard_local import operating, running
+
     console = Console()
     home = Path(os.environ.get("JOBYARD_HOME") or ".jobyard").absolute()
     try:

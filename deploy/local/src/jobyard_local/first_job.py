@@ -46,7 +46,8 @@ async def run_first_job(*, url: str, key: str, console: Console) -> None:
     for output in result.files:
         console.line(f"output file  {output.name} ({summary.size(output.size)})  {output.url}")
     console.line(f"trace id     {job.data.trace_id}")
-    console.line(f"job          {job.id} {job.state}, waited {job.data.wait_ms} ms, ran {job.data.run_ms} ms")
+    waited, ran = summary.number(job.data.wait_ms), summary.number(job.data.run_ms)
+    console.line(f"job          {job.id} {job.state}, waited {waited} ms, ran {ran} ms")
 
 
 async def _follow(job: AsyncJob, *, console: Console) -> None:

@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from jobyard import AsyncClient
+from jobyard.errors import JobyardError
 from jobyard_common.db.migrate import at_head
 from jobyard_common.messaging.topics import ensure_topics
 
@@ -38,9 +40,10 @@ from jobyard_local.services import DATABASE, SERVICES, Surroundings, answers
 from jobyard_local.supervisor import Charge, Supervisor
 
 DEFAULT_PORT = 8080
+SETTLE_S = 5.0
 STOP_LIMIT_S = 18.5
-FIRST_WAVE_S = 8.0
-SECOND_WAVE_S = 3.5
+FIRST_WAVE_S = 9.0
+SECOND_WAVE_S = 3.0
 TITLES = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "valkey": "Valkey"}
 
 
@@ -86,6 +89,7 @@ class Launch:
                     group.create_task(self._service(service, self._surroundings))
         except BaseExceptionGroup as failures:
             raise first_of(failures) from failures
+        await self._until_all_is_well()
         self._ready_at = datetime.now(UTC)
         self._write_files()
         self._console.step("the stack is ready")
@@ -198,6 +202,21 @@ class Launch:
             )
         )
         self._console.step(f"{service} is ready at {around.url(service)} ({seconds:.1f} s)")
+
+    async def _until_all_is_well(self) -> None:
+        """The stack's own view of itself follows by heartbeats, so it may lag behind the services' readiness."""
+        status = "unknown"
+        with contextlib.suppress(TimeoutError):
+            async with (
+                asyncio.timeout(SETTLE_S),
+                AsyncClient(self.gateway_url, api_key=self.home.api_key(), resume=False) as client,
+            ):
+                while status != "ok":
+                    with contextlib.suppress(JobyardError):
+                        status = str((await client.system()).get("status"))
+                    await asyncio.sleep(0.0 if status == "ok" else 0.1)
+        if status != "ok":
+            self._console.step(f"GET /v1/system says {status}; the services' logs are in {self.home.logs}")
 
     async def _mint_key(self, around: Surroundings) -> None:
         """The first API key, minted once per home."""

@@ -16,6 +16,8 @@ from jobyard_local.schemas import SERVICES, dsn_of, role_of
 from jobyard_local.servers.ports import HOST
 
 DATABASE = "jobyard"
+DRAIN_GRACE_S = "5"
+"""Running tools get this long when the stack stops; the whole stop takes 20 s at most."""
 NOT_PASSED = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKE_TERMOUT", "MAKE_TERMERR", "PYTHONWARNINGS")
 
 
@@ -37,23 +39,27 @@ class Surroundings:
         """The user's own variables, then what this stack decides."""
         digest = hashlib.sha256(os.fsencode(self.home.path)).hexdigest()[:8]
         inherited = {name: value for name, value in os.environ.items() if name not in NOT_PASSED}
-        return inherited | {
-            "JOBYARD_HOME": str(self.home.path),
-            "JOBYARD_POSTGRES_DSN": dsn_of(self.postgres, database=DATABASE, user=role_of(service)),
-            "JOBYARD_KAFKA_BOOTSTRAP": self.kafka,
-            "JOBYARD_VALKEY_URL": self.valkey,
-            "JOBYARD_HTTP_HOST": HOST,
-            "JOBYARD_HTTP_PORT": str(self.ports[service]),
-            "JOBYARD_PUBLIC_URL": self.url("gateway"),
-            "JOBYARD_EXECUTOR_URL": self.url("executor"),
-            "JOBYARD_FILES_URL": self.url("files"),
-            "JOBYARD_MONITOR_URL": self.url("monitor"),
-            "JOBYARD_SERVICE_TOKEN_FILE": str(self.home.service_token_file()),
-            "JOBYARD_DATA_DIR": str(self.data(service)),
-            "JOBYARD_INSTANCE_ID": f"{service}-{digest}",
-            "PYTHONUNBUFFERED": "1",
-            LAUNCH_MARK: self.mark,
-        }
+        return (
+            {"JOBYARD_DRAIN_GRACE_S": DRAIN_GRACE_S}
+            | inherited
+            | {
+                "JOBYARD_HOME": str(self.home.path),
+                "JOBYARD_POSTGRES_DSN": dsn_of(self.postgres, database=DATABASE, user=role_of(service)),
+                "JOBYARD_KAFKA_BOOTSTRAP": self.kafka,
+                "JOBYARD_VALKEY_URL": self.valkey,
+                "JOBYARD_HTTP_HOST": HOST,
+                "JOBYARD_HTTP_PORT": str(self.ports[service]),
+                "JOBYARD_PUBLIC_URL": self.url("gateway"),
+                "JOBYARD_EXECUTOR_URL": self.url("executor"),
+                "JOBYARD_FILES_URL": self.url("files"),
+                "JOBYARD_MONITOR_URL": self.url("monitor"),
+                "JOBYARD_SERVICE_TOKEN_FILE": str(self.home.service_token_file()),
+                "JOBYARD_DATA_DIR": str(self.data(service)),
+                "JOBYARD_INSTANCE_ID": f"{service}-{digest}",
+                "PYTHONUNBUFFERED": "1",
+                LAUNCH_MARK: self.mark,
+            }
+        )
 
     def data(self, service: str) -> Path:
         return self.home.path / service

@@ -36,9 +36,8 @@ READ_DEADLINE_S = 5.0
 
 async def serve(settings: Settings) -> int:
     """Run until told to stop; returns the exit code."""
-    instance, logs = settings.instance(SERVICE), LogBuffer()
+    instance, token, logs = settings.instance(SERVICE), settings.token(), LogBuffer()
     configure(SERVICE, instance=instance, level=settings.log_level, ship=logs.add)
-    token = settings.token()
     tracer = Tracer(
         SERVICE,
         instance=instance,
