@@ -237,3 +237,21 @@ def test_an_offset_beyond_the_end_stops_the_partition(database: Any, servers: An
         await again.stop()
 
     run(database, servers, topic_prefix, story)
+
+
+def test_a_broken_producer_is_replaced(database: Any, servers: Any, topic_prefix: str) -> None:
+    """What aiokafka does when the broker refuses its sequence numbers: the sender ends, and nothing is sent again."""
+
+    async def story(bench: Bench) -> None:
+        await bench.send(("k", b"one", ""))
+        broken = bench.publisher._producer
+        assert broken is not None
+        broken._sender.sender_task.cancel()
+
+        async def replaced() -> bool:
+            return bench.publisher._producer not in (None, broken)
+
+        await eventually(replaced, what="a new producer")
+        await bench.send(("k", b"two", ""))
+
+    run(database, servers, topic_prefix, story)

@@ -23,9 +23,11 @@ from jobyard_common.contracts.topics import Topic
 from jobyard_common.db.connection import Connection, Pool
 from jobyard_common.db.errors import is_poison, is_retryable
 from jobyard_common.messaging import offsets, outbox
+from jobyard_common.messaging.bounded import bounded, first_of
 from jobyard_common.messaging.inbound import Inbound, Refused, dead_letter, inbound_of
 from jobyard_common.messaging.kafka import METADATA_MAX_AGE_MS, REQUEST_TIMEOUT_MS, SESSION_TIMEOUT_MS, KafkaSettings
 from jobyard_common.messaging.placement import Placement, cluster_id_of
+from jobyard_common.messaging.watchdog import Stalled, Watchdog
 from jobyard_common.runtime.backoff import delays
 from jobyard_common.runtime.supervisor import Component
 from jobyard_common.telemetry import metrics
@@ -35,7 +37,6 @@ from jobyard_common.telemetry.tracing import Kind, Span, Tracer, messaging
 
 log = get_logger("consumer")
 Apply = Callable[[Connection, list[Inbound]], Awaitable[Sequence[Refused]]]
-STALLED_S = 30.0
 LOOK_EVERY_S = 3.0
 
 
@@ -77,9 +78,7 @@ class ConsumerLoop(Component):
         self._placement: Placement | None = None
         self._draining = False
         self._idle = asyncio.Event()
-        self._moved_at = time.monotonic()
         self._looked_at = time.monotonic()
-        self._behind = False
 
     async def start(self) -> None:
         self.spawn(self._run(), name="run")
@@ -99,8 +98,6 @@ class ConsumerLoop(Component):
             return Check("degraded", rows, critical=False)
         if not placement.assigned:
             return Check("degraded", "no partition is assigned", critical=False)
-        if self._behind and time.monotonic() - self._moved_at > STALLED_S:
-            return Check("degraded", "no progress while records wait", critical=False)
         return Check("ok")
 
     async def _run(self) -> None:
@@ -112,6 +109,8 @@ class ConsumerLoop(Component):
                 log.warning(
                     "consumer.disconnected", topic=self._topic.name, error=f"{type(error).__name__}: {error}"[:200]
                 )
+            except Stalled as stall:
+                log.error("consumer.stalled", topic=self._topic.name, detail=str(stall))
             except offsets.Superseded:
                 log.warning("consumer.superseded", topic=self._topic.name)
             else:
@@ -123,7 +122,7 @@ class ConsumerLoop(Component):
 
     async def _session(self) -> None:
         """One connection to the broker, until it fails, stalls or we drain."""
-        cluster_id = await cluster_id_of(self._kafka)
+        cluster_id = await bounded(cluster_id_of(self._kafka), limit_s=10)
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._kafka.bootstrap,
             client_id=self._kafka.client_id,
@@ -141,14 +140,18 @@ class ConsumerLoop(Component):
         )
         placement = Placement(consumer, self._kafka, topic=self._topic, cluster_id=cluster_id, pool=self._pool)
         try:
-            await consumer.start()
+            await bounded(consumer.start(), limit_s=15)
             consumer.subscribe([self._kafka.topic(self._topic)], listener=placement)
             self._placement = placement
-            self._moved_at = time.monotonic()
-            while not self._draining:
-                await self._step(consumer, placement)
+            watchdog = Watchdog(consumer, placement, topic=self._topic.name, idle=self._paused)
+            await first_of(self._read(consumer, placement), watchdog.run())
         finally:
-            await consumer.stop()
+            with contextlib.suppress(TimeoutError, KafkaError):
+                await bounded(consumer.stop(), limit_s=5)
+
+    async def _read(self, consumer: AIOKafkaConsumer, placement: Placement) -> None:
+        while not self._draining:
+            await self._step(consumer, placement)
 
     async def _step(self, consumer: AIOKafkaConsumer, placement: Placement) -> None:
         if self._paused is not None and self._paused():
@@ -168,14 +171,11 @@ class ConsumerLoop(Component):
         batch: list[Inbound] = []
         for partition, rows in fetched.items():
             batch += placement.accept(partition, [inbound_of(row, topic=self._topic.name) for row in rows])
-        self._behind = bool(batch)
         if batch:
             await self._apply_until_durable(batch, placement)
-        self._moved_at = time.monotonic()
-        if self._moved_at - self._looked_at > LOOK_EVERY_S:
-            self._looked_at = self._moved_at
-            self._show_lag(consumer, placement)
-            if not batch and await self._sent_back(placement):
+        elif time.monotonic() - self._looked_at > LOOK_EVERY_S:
+            self._looked_at = time.monotonic()
+            if await self._sent_back(placement):
                 raise offsets.Superseded
 
     async def _sent_back(self, placement: Placement) -> bool:
@@ -187,13 +187,6 @@ class ConsumerLoop(Component):
                 raise
             return False
         return any(known[number] < position for number, position in placement.positions.items() if number in known)
-
-    def _show_lag(self, consumer: AIOKafkaConsumer, placement: Placement) -> None:
-        for partition in placement.assigned:
-            end, position = consumer.highwater(partition), placement.positions.get(partition.partition)
-            if end is not None and position is not None:
-                gauge = metrics.CONSUMER_LAG.labels(topic=self._topic.name, partition=str(partition.partition))
-                gauge.set(max(0, end - position))
 
     async def _apply_until_durable(self, batch: list[Inbound], placement: Placement) -> None:
         for pause in delays(first_s=0.1, cap_s=5.0):

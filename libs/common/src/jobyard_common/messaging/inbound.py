@@ -33,7 +33,7 @@ class Inbound(msgspec.Struct):
     def header(self, name: str) -> str:
         """A header as text, empty when it is missing; never raises."""
         for found, value in self.headers:
-            if found.lower() == name:
+            if found == name or found.lower() == name:
                 return (value or b"").decode(errors="replace")
         return ""
 

@@ -4,6 +4,9 @@ No cursor, no notification, no Kafka transaction, and nothing open over a send. 
 transactions that change one aggregate exclude each other, and one relay at a time owns a shard of the buckets (an
 advisory lock that dies with its connection). A relay that is killed between publishing and deleting publishes again:
 readers know events by their number.
+
+What is published, and in which order, the table alone decides; the records of this process's own transactions stay in
+memory until then (`keep`), so that only their numbers are read back. A number that was never committed is never read.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ import asyncio
 import contextlib
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import msgspec
 
@@ -20,7 +22,7 @@ from jobyard_common.contracts.envelope import Headers
 from jobyard_common.contracts.telemetry import Check
 from jobyard_common.db.connection import Connection, Pool
 from jobyard_common.db.errors import is_retryable
-from jobyard_common.messaging.publisher import OutRecord, Publisher, PublishFailed, Sent, key_bytes
+from jobyard_common.messaging.publisher import OutRecord, Publisher, Sent, key_bytes
 from jobyard_common.runtime.backoff import delays
 from jobyard_common.runtime.supervisor import Component
 from jobyard_common.telemetry.logging import get_logger
@@ -32,9 +34,11 @@ PUT = """
 INSERT INTO outbox (bucket, topic, key, value, headers)
 SELECT * FROM unnest($1::smallint[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[])
 """
-TAKE = """
-SELECT id, bucket, topic, key, value, headers FROM outbox WHERE bucket % 4 = ANY($1::int[]) ORDER BY id LIMIT $2
-"""
+TAKE = "SELECT id FROM outbox WHERE id >= $1 AND bucket % 4 = ANY($2::int[]) ORDER BY id LIMIT $3"
+TAKE_ALL = "SELECT id FROM outbox WHERE id >= $1 ORDER BY id LIMIT $2"
+READ = "SELECT id, topic, key, value, headers FROM outbox WHERE id = ANY($1::bigint[])"
+# A queue is short and its statistics never true: without this, one guess more is a scan over all dead rows.
+BY_INDEX = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off"
 DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
 BURY = """
 WITH gone AS (DELETE FROM outbox WHERE id = $1 RETURNING id, topic, key, value, headers, created_at)
@@ -44,6 +48,8 @@ SELECT id, topic, key, value, headers, $2, created_at FROM gone
 log = get_logger("relay")
 _headers_out = msgspec.msgpack.Encoder()
 _headers_in = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
+MOST_KEPT = 20_000
+_LAST = 2**63 - 1
 OnSent = Callable[[Sequence[tuple[OutRecord, Sent]]], None]
 
 
@@ -104,10 +110,23 @@ class Relay(Component):
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._draining = False
+        self._kept: dict[int, OutRecord] = {}
+        self._keeping = False
+        self._from = 0
         self.pending_since: float | None = None
 
     def wake(self) -> None:
         self._wake.set()
+
+    def keep(self, ids: Sequence[int], records: Sequence[OutRecord]) -> None:
+        """Remember records whose rows have these ids, in this order, before or after their commit. Needs no care:
+        what is forgotten is read from the table, and what was rolled back is never asked for."""
+        if not self._keeping:
+            return
+        if len(self._kept) + len(ids) > MOST_KEPT:
+            self._kept.clear()
+            self._from = 0
+        self._kept.update(zip(ids, records, strict=True))
 
     async def start(self) -> None:
         self.spawn(self._run(), name="run")
@@ -134,6 +153,7 @@ class Relay(Component):
                     shards = await self._own(connection)
                     if shards:
                         pauses = delays(first_s=0.2, cap_s=3.0)
+                        await connection.execute(BY_INDEX)
                         await self._relay(connection, shards)
             except Exception as error:
                 if not is_retryable(error):
@@ -149,53 +169,103 @@ class Relay(Component):
         return found
 
     async def _relay(self, connection: Connection, shards: list[int]) -> None:
-        """Until the connection fails: the locks are ours exactly as long as it lives."""
-        rounds = 0
+        """Until the connection fails: the locks are ours exactly as long as it lives.
+
+        While everything comes from memory, a round begins behind the last one, or at what was kept and not yet seen.
+        Else, and once a poll, it begins at the beginning: other commits may have been overtaken.
+        """
+        # Numbers may come again with another content after a fail-over, which no connection survives.
+        self._kept.clear()
+        self._keeping, self._from = len(shards) == SHARDS, 0
+        try:
+            await self._rounds(connection, shards)
+        finally:
+            self._keeping = False
+            self._kept.clear()
+
+    async def _rounds(self, connection: Connection, shards: list[int]) -> None:
+        polls, clock, from_start_at = 0, asyncio.get_running_loop().time, 0.0
         while True:
             self._wake.clear()
-            rows = await connection.fetch(TAKE, shards, self._batch)
-            if rows:
-                if not await self._publish(connection, rows):
+            first = min(self._from, min(self._kept, default=self._from))
+            if clock() - from_start_at > self._poll_s:
+                first = 0
+            if first == 0:
+                from_start_at = clock()
+            if len(shards) == SHARDS:
+                found = await connection.fetch(TAKE_ALL, first, self._batch)
+            else:
+                found = await connection.fetch(TAKE, first, shards, self._batch)
+            if found:
+                ids = [row[0] for row in found]
+                self._from = ids[-1] + 1 if self._kept.keys() >= set(ids) else 0
+                if not await self._publish(connection, ids):
+                    self._from = 0
                     await asyncio.sleep(0.5)
                 continue
-            self.pending_since = None
-            self._idle.set()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._poll_s)
-            rounds += 1
-            if rounds % 30 == 0 and len(shards) < SHARDS:
-                shards = sorted(set(shards) | set(await self._own(connection)))
+            if first == 0:
+                self.pending_since = None
+                self._idle.set()
+            try:
+                await asyncio.wait_for(self._wake.wait(), 0.0 if self._draining and first else self._poll_s)
+            except TimeoutError:
+                self._from = 0
+                self._kept.clear()
+                polls += 1
+                if polls % 30 == 0 and len(shards) < SHARDS:
+                    shards = sorted(set(shards) | set(await self._own(connection)))
+                    self._keeping = len(shards) == SHARDS
 
-    async def _publish(self, connection: Connection, rows: Sequence[Any]) -> bool:
+    async def _publish(self, connection: Connection, ids: list[int]) -> bool:
         """Publish a batch and delete what was acknowledged; False when something has to be tried again."""
         if self.pending_since is None:
             self.pending_since = asyncio.get_running_loop().time()
         if self._before_send is not None:
             await self._before_send()
+        stored = await self._records(connection, ids)
+        ids = list(stored)
         spans: list[Span] = []
-        records = []
-        for row in rows:
-            headers, span = send_span(self._tracer, row["topic"], row["key"], _headers_in.decode(row["headers"]))
-            if span is not None:
-                spans.append(span)
-            records.append(OutRecord(row["topic"], row["key"], row["value"], headers))
+        records = list(stored.values())
+        if self._tracer.exporting:
+            records = []
+            for record in stored.values():
+                headers, span = send_span(self._tracer, record.topic, record.key, record.headers)
+                if span is not None:
+                    spans.append(span)
+                    record = OutRecord(record.topic, record.key, record.value, headers)
+                records.append(record)
         answers = await self._publisher.send_many(records)
         for span in spans:
             span.end()
-        done, stuck = [], 0
-        for row, answer in zip(rows, answers, strict=True):
+        done, failed = [], []
+        for number, record, answer in zip(ids, records, answers, strict=True):
             if isinstance(answer, Sent):
-                done.append(row["id"])
+                done.append(number)
             elif answer.permanent:
-                log.error("relay.record_refused", topic=row["topic"], key=repr(row["key"]), error=str(answer))
-                await connection.execute(BURY, row["id"], str(answer))
+                log.error("relay.record_refused", topic=record.topic, key=repr(record.key), error=str(answer))
+                await connection.execute(BURY, number, str(answer))
             else:
-                stuck += 1
+                failed.append(answer)
         if done:
             await connection.execute(DELETE, done)
-        if stuck:
-            first = next(answer for answer in answers if isinstance(answer, PublishFailed))
-            log.warning("relay.unacknowledged", records=stuck, error=str(first))
-        elif self._on_sent is not None:
+        if failed:
+            log.warning("relay.unacknowledged", records=len(failed), error=str(failed[0]))
+            return False
+        for number in ids:
+            self._kept.pop(number, None)
+        if self._on_sent is not None:
             self._on_sent([(r, a) for r, a in zip(records, answers, strict=True) if isinstance(a, Sent)])
-        return stuck == 0
+        if len(done) == len(ids):
+            self.pending_since = None
+        return True
+
+    async def _records(self, connection: Connection, ids: list[int]) -> dict[int, OutRecord]:
+        """By number, in the order of `ids`."""
+        kept = self._kept
+        missing = [number for number in ids if number not in kept]
+        if not missing:
+            return {number: kept[number] for number in ids}
+        found = {number: kept[number] for number in ids if number in kept}
+        for row in await connection.fetch(READ, missing):
+            found[row[0]] = OutRecord(row[1], row[2], row[3], _headers_in.decode(row[4]))
+        return {number: found[number] for number in ids if number in found}

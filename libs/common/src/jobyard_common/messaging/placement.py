@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from jobyard_common.contracts.topics import Topic
 from jobyard_common.db.connection import Pool
 from jobyard_common.messaging import offsets
+from jobyard_common.messaging.bounded import bounded
 from jobyard_common.messaging.inbound import Inbound
 from jobyard_common.messaging.kafka import KafkaSettings
 from jobyard_common.telemetry.logging import get_logger
@@ -66,8 +67,8 @@ class Placement(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         partitions = sorted(self._unsettled)
         known = await self._load([partition.partition for partition in partitions])
-        begins = await self._consumer.beginning_offsets(partitions)
-        ends = await self._consumer.end_offsets(partitions)
+        begins = await bounded(self._consumer.beginning_offsets(partitions), limit_s=10)
+        ends = await bounded(self._consumer.end_offsets(partitions), limit_s=10)
         for partition in partitions:
             if partition in self._unsettled:
                 self._place(partition, known[partition.partition], begin=begins[partition], end=ends[partition])

@@ -73,14 +73,26 @@ class Publisher(Component):
 
     async def start(self) -> None:
         if not self._tasks and self._producer is None:
-            self.spawn(self._connect(), name="connect")
+            self.spawn(self._keep_connected(), name="connection")
 
     async def connected(self, timeout_s: float = 30.0) -> None:
         """Wait until the broker was reached once; raises TimeoutError."""
         await asyncio.wait_for(self._connected.wait(), timeout_s)
 
-    async def _connect(self) -> None:
-        for pause in delays(first_s=0.2, cap_s=3.0):
+    async def _keep_connected(self) -> None:
+        """An idempotent producer whose sequence the broker has lost fails every send from then on: make a new one."""
+        while True:
+            producer = await self._connect()
+            self._producer = producer
+            self._connected.set()
+            await asyncio.wait({producer._sender.sender_task})
+            log.error("producer.broken")
+            self._producer = None
+            await _end(producer)
+
+    async def _connect(self) -> AIOKafkaProducer:
+        pauses = delays(first_s=0.2, cap_s=3.0)
+        while True:
             producer = AIOKafkaProducer(
                 bootstrap_servers=self._kafka.bootstrap,
                 client_id=self._kafka.client_id,
@@ -98,14 +110,12 @@ class Publisher(Component):
             except (KafkaError, OSError) as error:
                 log.warning("kafka.unreachable", error=str(error)[:200])
                 await producer.stop()
-                await asyncio.sleep(pause)
-                continue
+                await asyncio.sleep(next(pauses))
             except BaseException:
                 await producer.stop()
                 raise
-            self._producer = producer
-            self._connected.set()
-            return
+            else:
+                return producer
 
     def check(self) -> Check:
         """For readiness: reached once; an outage after that is the business of each send."""
@@ -126,30 +136,86 @@ class Publisher(Component):
             raise _failed(error) from None
 
     async def send_many(self, records: Sequence[OutRecord], *, timeout_s: float = 10.0) -> list[Sent | PublishFailed]:
-        """Publish records in one go; each has its own answer, in the order given."""
-        pending: list[asyncio.Future[Any] | PublishFailed] = []
+        """Publish records in one go; each has its own answer, in the order given.
+
+        Records of one partition stay in their order. They are packed here, batch by batch, because one future and
+        one lookup a batch instead of a record is most of what publishing costs.
+        """
+        producer = self._producer
+        if producer is None:
+            return [PublishFailed("Kafka was not reached yet")] * len(records)
         deadline = asyncio.get_running_loop().time() + timeout_s
-        for record in records:
+        answers: list[Sent | PublishFailed | None] = [None] * len(records)
+        lots: dict[tuple[str, int], list[int]] = {}
+        for number, record in enumerate(records):
             try:
-                async with asyncio.timeout_at(deadline):
-                    pending.append(await self._enqueue(record))
+                count = self._counts.get(record.topic) or await self._count(producer, record.topic, deadline)
             except (KafkaError, TimeoutError, OSError) as error:
-                pending.append(_failed(error))
-            except PublishFailed as error:
-                pending.append(error)
-        waiting = [row for row in pending if isinstance(row, asyncio.Future)]
-        if waiting:
-            await asyncio.wait(waiting, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
-        return [row if isinstance(row, PublishFailed) else _answer(row) for row in pending]
+                answers[number] = _failed(error)
+                continue
+            if len(record.value or b"") > MAX_REQUEST_BYTES // 2 and _size(record) > MAX_REQUEST_BYTES:
+                answers[number] = PublishFailed("the record is larger than a request may be", permanent=True)
+                continue
+            place = (record.topic, partition_of(key_bytes(record.key) or b"", count))
+            lots.setdefault(place, []).append(number)
+        await asyncio.gather(
+            *(
+                self._send_lot(producer, records, numbers, answers, topic=topic, partition=partition, deadline=deadline)
+                for (topic, partition), numbers in lots.items()
+            )
+        )
+        return [answer or PublishFailed("no acknowledgement in time") for answer in answers]
+
+    async def _send_lot(
+        self,
+        producer: AIOKafkaProducer,
+        records: Sequence[OutRecord],
+        numbers: Sequence[int],
+        answers: list[Sent | PublishFailed | None],
+        *,
+        topic: str,
+        partition: int,
+        deadline: float,
+    ) -> None:
+        """The records of one partition. What has no answer when the time is up may still be delivered."""
+        pending: list[tuple[asyncio.Future[Any], Sequence[int]]] = []
+        name = self._kafka.topic(topic)
+        at = 0
+        try:
+            async with asyncio.timeout_at(deadline):
+                while at < len(numbers):
+                    batch = producer.create_batch()
+                    first = at
+                    while at < len(numbers):
+                        record = records[numbers[at]]
+                        key = key_bytes(record.key)
+                        if batch.append(timestamp=None, key=key, value=record.value, headers=record.headers) is None:
+                            break
+                        at += 1
+                    batch.close()
+                    pending.append((await producer.send_batch(batch, name, partition=partition), numbers[first:at]))
+                await asyncio.wait([future for future, _ in pending])
+        except (KafkaError, TimeoutError, OSError) as error:
+            for number in numbers[sum(len(sent) for _, sent in pending) :]:
+                answers[number] = _failed(error)
+        for future, sent in pending:
+            answer = _answer(future)
+            for place, number in enumerate(sent):
+                answers[number] = Sent(partition, answer.offset + place) if isinstance(answer, Sent) else answer
+
+    async def _count(self, producer: AIOKafkaProducer, topic: str, deadline: float) -> int:
+        async with asyncio.timeout_at(deadline):
+            count = self._counts[topic] = len(await producer.partitions_for(self._kafka.topic(topic)))
+        return count
 
     async def _enqueue(self, record: OutRecord) -> asyncio.Future[Any]:
         producer = self._producer
         if producer is None:
             raise PublishFailed("Kafka was not reached yet")
         topic = self._kafka.topic(record.topic)
-        count = self._counts.get(topic)
+        count = self._counts.get(record.topic)
         if count is None:
-            count = self._counts[topic] = len(await producer.partitions_for(topic))
+            count = self._counts[record.topic] = len(await producer.partitions_for(topic))
         key = key_bytes(record.key)
         future: asyncio.Future[Any] = await producer.send(
             topic,
@@ -164,7 +230,13 @@ class Publisher(Component):
         await super().stop()
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            await _end(producer)
+
+
+def _size(record: OutRecord) -> int:
+    """An upper bound of what a record takes in a request."""
+    body = len(key_bytes(record.key) or b"") + len(record.value or b"")
+    return body + sum(len(name.encode()) + len(value) + 16 for name, value in record.headers) + 128
 
 
 def _sent(meta: Any) -> Sent:
@@ -185,3 +257,10 @@ def _answer(future: asyncio.Future[Any]) -> Sent | PublishFailed:
 def _failed(error: BaseException) -> PublishFailed:
     permanent = isinstance(error, MessageSizeTooLargeError | RecordTooLargeError | InvalidTopicError)
     return PublishFailed(f"{type(error).__name__}: {error}"[:300], permanent=permanent)
+
+
+async def _end(producer: AIOKafkaProducer) -> None:
+    """Stop a producer that may have lost its broker; what it still holds has its deadline with whoever sent it."""
+    ending = asyncio.ensure_future(producer.stop())
+    ending.add_done_callback(lambda late: late.cancelled() or late.exception())
+    await asyncio.wait({ending}, timeout=3.0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from jobyard_common.contracts.topics import Topic
+from jobyard_common.messaging.bounded import bounded, first_of
 from jobyard_common.messaging.inbound import Inbound, inbound_of
 from jobyard_common.messaging.kafka import METADATA_MAX_AGE_MS, REQUEST_TIMEOUT_MS, KafkaSettings
 from jobyard_common.runtime.backoff import delays
@@ -71,22 +73,26 @@ class Tail(Component):
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )
         try:
-            await consumer.start()
+            await bounded(consumer.start(), limit_s=15)
             partitions = sorted(consumer.assignment())
-            ends = await consumer.end_offsets(partitions)
+            ends = await bounded(consumer.end_offsets(partitions), limit_s=10)
             for partition in partitions:
                 if self._from_beginning:
                     await consumer.seek_to_beginning(partition)
                 else:
                     consumer.seek(partition, ends[partition])
-            while True:
-                await self._take(consumer)
-                if not self.caught_up.is_set():
-                    positions = [await consumer.position(partition) >= ends[partition] for partition in partitions]
-                    if all(positions):
-                        self.caught_up.set()
+            await first_of(self._follow(consumer, ends))
         finally:
-            await consumer.stop()
+            with contextlib.suppress(TimeoutError, KafkaError):
+                await bounded(consumer.stop(), limit_s=5)
+
+    async def _follow(self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> None:
+        while True:
+            await self._take(consumer)
+            if not self.caught_up.is_set():
+                positions = [await consumer.position(partition) >= end for partition, end in ends.items()]
+                if all(positions):
+                    self.caught_up.set()
 
     async def _take(self, consumer: AIOKafkaConsumer) -> None:
         fetched = await consumer.getmany(timeout_ms=200, max_records=5000)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from contextvars import ContextVar
 
 import msgspec
 
-_HEX = frozenset("0123456789abcdef")
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?![^-])(.?)", re.DOTALL)
+_NO_TRACE, _NO_SPAN, _ODD = "0" * 32, "0" * 16, frozenset("13579bdf")
 
 
 class TraceContext(msgspec.Struct, frozen=True):
@@ -35,18 +37,13 @@ def new_trace(*, sampled: bool) -> TraceContext:
 
 def parse(header: str | None) -> TraceContext | None:
     """Read a `traceparent`; None for anything that the specification calls invalid."""
-    if not header or len(header) < 55:
+    found = _TRACEPARENT.match(header) if header else None
+    if found is None:
         return None
-    version, trace_id, span_id, flags = header[:2], header[3:35], header[36:52], header[53:55]
-    if header[2] != "-" or header[35] != "-" or header[52] != "-" or version == "ff":
+    version, trace_id, span_id, flags, more = found.groups()
+    if version == "ff" or (version == "00" and more) or trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
-    if (version == "00" and len(header) != 55) or (len(header) > 55 and header[55] != "-"):
-        return None
-    if not _HEX.issuperset(version + trace_id + span_id + flags):
-        return None
-    if trace_id == "0" * 32 or span_id == "0" * 16:
-        return None
-    return TraceContext(trace_id, span_id, bool(int(flags, 16) & 1))
+    return TraceContext(trace_id, span_id, flags[1] in _ODD)
 
 
 current_trace: ContextVar[TraceContext | None] = ContextVar("current_trace", default=None)

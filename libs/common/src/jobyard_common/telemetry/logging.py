@@ -50,7 +50,8 @@ def configure(service: str, *, instance: str, level: str, ship: Callable[[dict[s
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Bridge()], level=_LEVELS["warning"], force=True)
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    # It repeats itself ten times a second while a broker is away; our own loops say once what it means.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
 
 

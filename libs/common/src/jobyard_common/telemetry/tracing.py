@@ -212,9 +212,11 @@ def messaging(operation: str, topic: str, *, key: str | None = None) -> dict[str
 
 def send_span(tracer: Tracer, topic: str, key: bytes | str | None, headers: Headers) -> tuple[Headers, Span | None]:
     """For a sampled record: its `send` span, and the headers that name this span as the parent of what follows."""
+    if not tracer.exporting:
+        return headers, None
     found = next((value for name, value in headers if name == "traceparent"), None)
     parent = parse(found.decode(errors="replace")) if found else None
-    if parent is None or not parent.sampled or not tracer.exporting:
+    if parent is None or not parent.sampled:
         return headers, None
     text = key if isinstance(key, str) else (key or b"").decode(errors="replace")
     attributes = messaging("send", topic, key=text)
