@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from datetime import timedelta
 from importlib.metadata import version
 
@@ -87,7 +86,7 @@ async def serve(settings: Settings) -> int:
         paused=partitions.missing,
     )
     relay = Relay(pool, publisher, tracer=tracer, lock_name="executor.outbox")
-    engine.wake_relay = relay.wake
+    engine.wake_relay, engine.keep_records = relay.wake, relay.keep
 
     files = InternalClient(settings.files_url, token)
     runner = ProcessRunner(_runner_settings(settings), port=FilesApi(files, tracer=tracer, instance=instance))
@@ -141,19 +140,12 @@ async def serve(settings: Settings) -> int:
         readiness.register("commands", consumer.check)
     readiness.register("kafka", publisher.check)
     readiness.register("database", partitions.check)
-    _calm_collector()
     try:
         return await run_service(components, readiness=readiness)
     finally:
         await files.close()
         await pool.close()
         tracer.shutdown()
-
-
-def _calm_collector() -> None:
-    """Batches allocate many small objects that die young without cycles: look for cycles less often (−10 % CPU)."""
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
 
 
 def _runner_settings(settings: Settings) -> RunnerSettings:

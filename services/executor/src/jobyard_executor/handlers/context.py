@@ -12,7 +12,7 @@ from jobyard_common.contracts.jobs import Actor, ActorKind
 from jobyard_common.runtime.clock import Clock
 from jobyard_common.telemetry.tracing import Tracer
 
-from jobyard_executor.store.write import Write
+from jobyard_executor.store.write import Keep, Write
 
 SYSTEM = msgspec.json.encode(Actor(ActorKind.SYSTEM, "executor")).decode()
 
@@ -35,6 +35,7 @@ class Engine:
     known_tools: set[tuple[str, str]] = field(default_factory=set)
     wake_claim: Callable[[], None] = nothing
     wake_relay: Callable[[], None] = nothing
+    keep_records: Keep = lambda _ids, _records: None
     stop_running: Callable[[str, int], None] = lambda _job_id, _fence: None
 
     @property
@@ -46,4 +47,4 @@ class Engine:
         return msgspec.json.encode(Actor(ActorKind.WORKER, self.instance)).decode()
 
     def write(self, epoch: int) -> Write:
-        return Write(epoch=epoch, source=self.source)
+        return Write(epoch=epoch, source=self.source, keep=self.keep_records)

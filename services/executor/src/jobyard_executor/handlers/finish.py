@@ -7,6 +7,7 @@ alone; it fails with `result_unstorable` and its neighbours are not delayed by i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -88,7 +89,8 @@ def _unstorable(ended: Ended, error: BaseException) -> Ended:
 
 
 async def _store(engine: Engine, connection: Connection, batch: Sequence[Ended]) -> tuple[set[str], bool]:
-    locked = await jobs.lock(connection, [ended.outcome.job_id for ended in batch])
+    # Copies: a transaction that fails is repeated from what we held before it.
+    locked = await jobs.lock_held(connection, {ended.outcome.job_id: copy(ended.held.job) for ended in batch})
     write = engine.write(locked.epoch)
     now = engine.clock.now()
     stored = set()

@@ -6,7 +6,8 @@ table without statistics.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from jobyard_common.contracts.jobs import JobState
 from jobyard_common.db.connection import Connection
 
 from jobyard_executor.domain.job import Job
+from jobyard_executor.store.part import Part, places
 
 COLUMNS = Job.__struct_fields__
 _LIST = ", ".join(f"j.{name}" for name in COLUMNS)
@@ -23,6 +25,10 @@ _SHOWN = f"SELECT {_LIST}, l.progress AS live, (SELECT {EPOCH}) AS epoch FROM jo
 GET = f"{_SHOWN} WHERE j.job_id = $1 AND j.tenant = $2"
 GET_MANY = f"{_SHOWN} WHERE j.job_id = ANY($1::text[])"
 LOCK = f"SELECT {_LIST}, (SELECT {EPOCH}) FROM job j WHERE j.job_id = ANY($1::text[]) ORDER BY j.job_id FOR UPDATE"
+LOCK_HELD = f"""
+SELECT job_id, fence, session, event_no, (SELECT {EPOCH}) FROM job
+WHERE job_id = ANY($1::text[]) ORDER BY job_id FOR UPDATE
+"""
 LOCK_FREE = f"{LOCK} SKIP LOCKED"
 SHARE = "SELECT job_id, state, tenant FROM job WHERE job_id = ANY($1::text[]) ORDER BY job_id FOR SHARE"
 EXIST = "SELECT job_id FROM job WHERE job_id = ANY($1::text[]) AND tenant = $2"
@@ -52,11 +58,16 @@ _BORN = (
     "finished_at", "pending", "timers", "correlation_id", "traceparent", "origin_id", "parent_id", "actor", "spec",
     "error",
 )  # fmt: skip
-INSERT = f"""
-INSERT INTO job ({", ".join(_BORN)})
-SELECT * FROM unnest({", ".join(f"${i}::{type_of(name)}[]" for i, name in enumerate(_BORN, 1))})
-ON CONFLICT DO NOTHING RETURNING job_id, (SELECT {EPOCH})
-"""
+_STEADY = "tenant state reason dead event_no born_ms run_at finished_at pending timers origin_id parent_id actor error"
+_COLUMNS_BORN = tuple((name, type_of(name)) for name in _BORN)
+INSERT = Part(
+    "INSERT INTO job",
+    _COLUMNS_BORN,
+    places(_COLUMNS_BORN, _STEADY.split()),
+    f" ON CONFLICT DO NOTHING RETURNING job_id, (SELECT {EPOCH})",
+)
+_INSERTS = {shared: INSERT.sql(1, shared) for shared in (False, True)}
+_born = attrgetter(*_BORN)
 
 
 def job_of(row: Sequence[Any]) -> Job:
@@ -76,13 +87,30 @@ class Locked(msgspec.Struct):
 async def insert(connection: Connection, jobs: Iterable[Job]) -> tuple[set[str], int]:
     """Insert new jobs in id order; returns the ids that did not exist before, and the epoch."""
     rows = sorted(jobs, key=lambda job: job.job_id)
-    found = await connection.fetch(INSERT, *([getattr(job, name) for job in rows] for name in _BORN))
+    parameters, shared = INSERT.parameters([_born(job) for job in rows])
+    found = await connection.fetch(_INSERTS[shared], *parameters)
     return {row[0] for row in found}, (found[0][1] if found else 0)
 
 
 async def lock(connection: Connection, job_ids: Iterable[str]) -> Locked:
     """Lock jobs in id order, waiting for whoever holds them."""
     return _locked(await connection.fetch(LOCK, sorted(set(job_ids))))
+
+
+async def lock_held(connection: Connection, known: Mapping[str, Job]) -> Locked:
+    """Lock jobs that we know already; only those that changed since are read anew. Each change counts `event_no`."""
+    rows = await connection.fetch(LOCK_HELD, sorted(known))
+    found: dict[str, Job] = {}
+    stale = []
+    for job_id, fence, session, event_no, _ in rows:
+        job = known[job_id]
+        if job.event_no == event_no and job.fence == fence and job.session == session:
+            found[job_id] = job
+        else:
+            stale.append(job_id)
+    if stale:
+        found |= (await lock(connection, stale)).jobs
+    return Locked(found, rows[0][-1] if rows else 0)
 
 
 async def lock_free(connection: Connection, job_ids: Iterable[str]) -> Locked:

@@ -30,11 +30,9 @@ def definition(tool: ToolFunction | CommandTool) -> dict[str, Any]:
             }
             for name, slot in tool.slots.items()
         },
-        "defaults": {
-            "timeout_s": tool.timeout_s,
-            "soft_timeout_s": tool.soft_timeout_s,
-            "retry": dict(tool.retry),
-        },
+        "timeout_s": tool.timeout_s,
+        "soft_timeout_s": tool.soft_timeout_s,
+        "retry": dict(tool.retry),
         "limits": dict(tool.limits),
         "examples": [dict(example) for example in tool.examples],
     }

@@ -52,7 +52,7 @@ def test_definitions_are_json_with_a_valid_closed_schema(tools: Catalogue) -> No
 def test_the_test_pack_never_retries_by_itself(tools: Catalogue) -> None:
     for definition in tools.definitions():
         if definition["name"].startswith("test."):
-            assert definition["defaults"]["retry"] == {"max_attempts": 1}
+            assert definition["retry"] == {"max_attempts": 1}
             assert definition["queue"] == "default"
 
 
