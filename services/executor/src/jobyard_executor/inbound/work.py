@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import asyncpg
-import msgspec
 from jobyard_common.contracts.ids import new_id
 from jobyard_common.contracts.telemetry import Check
 from jobyard_common.db.connection import Connection
+from jobyard_common.db.deadline import within
 from jobyard_common.db.errors import is_retryable
 from jobyard_common.runtime.backoff import delays
 from jobyard_common.runtime.supervisor import Component
@@ -25,12 +25,13 @@ from jobyard_common.telemetry.logging import get_logger
 
 from jobyard_executor.domain.assignment import Outcome, OutputBatch, Runner, StopReason
 from jobyard_executor.domain.job import Cause
-from jobyard_executor.domain.progress import last_progress
 from jobyard_executor.domain.session import LeaseTerms
 from jobyard_executor.handlers.claim import Claimer, Held
 from jobyard_executor.handlers.context import Engine, nothing
 from jobyard_executor.handlers.finish import Ended, finish
+from jobyard_executor.handlers.open_session import open_session
 from jobyard_executor.handlers.reap import give_back
+from jobyard_executor.inbound.reports import pass_on, save_progress
 from jobyard_executor.outbound.output_pump import OutputPump
 from jobyard_executor.store import sessions
 
@@ -107,7 +108,7 @@ class Work(Component):
         self.spawn(self._claim_loop(), name="claim")
         self.spawn(self._finish_loop(), name="finish")
         self.spawn(self._beat_loop(), name="beat")
-        self.spawn(self._progress_loop(), name="progress")
+        self.spawn(save_progress(self._pool, self._held), name="progress")
 
     # -- claiming
 
@@ -161,16 +162,9 @@ class Work(Component):
     async def _open(self) -> str:
         session = new_id("ses")
         began = self._engine.clock.monotonic()
-        async with self._pool.acquire() as connection:
-            await sessions.open_session(
-                connection,
-                session,
-                self._identity,
-                ttl=self._terms.ttl,
-                tools=sorted(f"{name}@{version}" for name, version in self._claimer.tools),
-                levels=sorted(self._claimer.levels),
-                slots=msgspec.json.encode(dict(self._runner.free())).decode(),
-            )
+        await open_session(
+            self._pool, session, self._identity, self._claimer, ttl=self._terms.ttl, free=self._runner.free()
+        )
         self._trusted_until = began + self._terms.trust.total_seconds()
         self._session = session
         log.info("session.opened", session=session)
@@ -187,17 +181,7 @@ class Work(Component):
         self._wake_finish.set()
 
     def _on_output(self, batches: Sequence[OutputBatch]) -> None:
-        for batch in batches:
-            held = self._held.get((batch.job_id, batch.fence))
-            if held is None:
-                lines = tuple(msgspec.structs.replace(line, late=True) for line in batch.lines)
-                late = msgspec.structs.replace(batch, lines=lines)
-                self._pump.add(late, correlation_id="", traceparent="")
-                continue
-            if batch.lines:
-                held.last_seq = max(held.last_seq, batch.lines[-1].seq)
-                held.progress = last_progress(batch.lines) or held.progress
-            self._pump.add(batch, correlation_id=held.job.correlation_id, traceparent=held.assignment.traceparent)
+        pass_on(batches, self._held, self._pump)
 
     # -- finishing
 
@@ -249,15 +233,18 @@ class Work(Component):
         """Beat and reconcile; False if the database did not answer."""
         began = self._engine.clock.monotonic()
         ours = set(self._held) - self._finishing
+
+        async def exchange(connection: Connection) -> None:
+            if not await sessions.beat(connection, session, ttl=self._terms.ttl):
+                if session == self._session:
+                    self._lose_session("the session has expired")
+                return
+            self._trusted_until = began + self._terms.trust.total_seconds()
+            leases = await sessions.leases(connection, session, claim_timeout=self._terms.claim_timeout)
+            await self._reconcile(connection, session, ours, leases)
+
         try:
-            async with asyncio.timeout(5.0), self._pool.acquire() as connection:
-                if not await sessions.beat(connection, session, ttl=self._terms.ttl):
-                    if session == self._session:
-                        self._lose_session("the session has expired")
-                    return True
-                self._trusted_until = began + self._terms.trust.total_seconds()
-                leases = await sessions.leases(connection, session, claim_timeout=self._terms.claim_timeout)
-                await self._reconcile(connection, session, ours, leases)
+            await within(self._pool, exchange, timeout_s=5.0)
         except Exception as error:
             if not is_retryable(error):
                 raise
@@ -315,26 +302,6 @@ class Work(Component):
             self._forget(key)
         self._outcomes.clear()
         self._wake_claim.set()
-
-    async def _progress_loop(self) -> None:
-        while True:
-            await asyncio.sleep(0.5)
-            fresh = [
-                held for held in self._held.values() if held.progress and held.progress is not held.progress_stored
-            ]
-            if not fresh:
-                continue
-            rows = [(held.job.job_id, held.assignment.fence, held.progress or "") for held in fresh]
-            try:
-                async with asyncio.timeout(5.0), self._pool.acquire() as connection:
-                    await sessions.store_progress(connection, rows)
-            except Exception as error:
-                if not is_retryable(error):
-                    raise
-                log.warning("progress.unsaved", error=f"{type(error).__name__}: {error}"[:200])
-                continue
-            for held, row in zip(fresh, rows, strict=True):
-                held.progress_stored = row[2]
 
     # -- the end
 

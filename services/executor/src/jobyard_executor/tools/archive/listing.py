@@ -76,6 +76,9 @@ class Inspection:
         except ToolError:
             raise
         except readers.BROKEN as error:
+            if "overlapped entries" in str(error).lower():
+                # Newer versions of Python refuse a flat bomb before a byte of it is counted.
+                raise self._bomb("Its entries overlap: the same bytes would be unpacked again and again.") from None
             raise readers.refuse(
                 "broken_archive", f"The archive is broken or cut off: {printable(str(error))[:300]}."
             ) from None
