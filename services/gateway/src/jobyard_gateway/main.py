@@ -14,6 +14,7 @@ from jobyard_common.db.migrate import migrate
 from jobyard_common.db.pool import create_pool
 from jobyard_common.http.internal import InternalClient
 from jobyard_common.http.server import HttpServer
+from jobyard_common.messaging.broker import SmallTopics
 from jobyard_common.messaging.consumer import ConsumerLoop
 from jobyard_common.messaging.kafka import KafkaSettings
 from jobyard_common.messaging.outbox import Relay
@@ -207,7 +208,7 @@ async def assemble(settings: Settings, *, logs: LogBuffer) -> Gateway:
         relay,
         shelf,
         tool_topic,
-        Tail(kafka, [TOOLS], tool_topic.on_records, from_beginning=True),
+        SmallTopics(kafka, [TOOLS], tool_topic.on_records),
         Tail(kafka, [JOBS_EVENTS, JOBS_OUTPUT], hub.on_records, on_gap=hub.on_gap),
         workers,
         Shipping(publisher, readiness, service=SERVICE, instance=instance, version=own_version, logs=logs),

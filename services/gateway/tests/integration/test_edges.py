@@ -177,7 +177,13 @@ def test_waiting_submits_answer_with_the_end(yard: Any) -> None:
                 "output_seq": 0,
                 "actor": {"kind": "worker", "id": "w"},
             }
-            await yard.produce("jobs.events", [(record.key, json.dumps(event).encode())])
+
+            async def answered() -> bool:
+                """The live tail of a gateway that has just started may still be looking for its partitions."""
+                await yard.produce("jobs.events", [(record.key, json.dumps(event).encode())])
+                return waiting.done()
+
+            await eventually(answered, what="the answer", every_s=0.2)
             answer = await waiting
             assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
             assert answer.headers["Preference-Applied"] == "wait=10"
