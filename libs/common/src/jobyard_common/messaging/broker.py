@@ -31,9 +31,7 @@ log = get_logger("broker")
 
 def make_broker(kafka: KafkaSettings) -> KafkaBroker:
     """A broker that is started and stopped by its owner; no handler runs before `start`."""
-    return KafkaBroker(
-        kafka.bootstrap, client_id=kafka.client_id, graceful_timeout=5.0, logger=None, apply_types=False
-    )
+    return KafkaBroker(kafka.bootstrap, client_id=kafka.client_id, graceful_timeout=5.0, logger=None, apply_types=False)
 
 
 class SmallTopics(Component):
