@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Sequence
 
 import asyncpg
 import msgspec
 from jobyard_common.contracts.ids import is_id
 from jobyard_common.contracts.jobs import TERMINAL, JobState
-from jobyard_common.db.errors import is_retryable
 from jobyard_common.http import problems
 from jobyard_common.http.context import App, RequestContextMiddleware
 from jobyard_common.http.health import health_routes
@@ -22,18 +20,17 @@ from jobyard_common.telemetry.tracing import Tracer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from jobyard_executor.domain.snapshot import incarnation
 from jobyard_executor.handlers.explain import explain
 from jobyard_executor.inbound import http_shapes as shapes
 from jobyard_executor.inbound.barrier import Barrier
+from jobyard_executor.inbound.http_parts import Part, get, number, post
 from jobyard_executor.store import commands, jobs, reading, views
 
 MIN_VERSION_WAIT_S = 2.0
 POLL_S = 0.03
 MAX_IDS = 1000
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class _Ids(msgspec.Struct):
@@ -48,7 +45,7 @@ class ReadApi:
         self._barrier = barrier
 
     async def job(self, request: Request) -> Response:
-        minimum = _number(request, "min_version")
+        minimum = number(request, "min_version")
         shown = await self._shown(request)
         deadline = time.monotonic() + MIN_VERSION_WAIT_S
         while minimum is not None and shown.job.event_no < minimum and time.monotonic() < deadline:
@@ -74,7 +71,7 @@ class ReadApi:
     async def lifecycle(self, request: Request) -> Response:
         shown = await self._shown(request)
         limit = shapes.limit_of(request.query_params, default=shapes.MAX_LIMIT)
-        after = _number(request, "cursor") or 0
+        after = number(request, "cursor") or 0
         rows = await self._pool.fetch(reading.LIFECYCLE, shown.job.job_id, after, limit + 1)
         more = len(rows) > limit
         rows = rows[:limit]
@@ -177,55 +174,27 @@ class ReadApi:
         return found
 
 
-def make_app(api: ReadApi, *, readiness: Readiness, tracer: Tracer, token: str) -> App:
-    v1 = "/internal/v1"
+def make_app(api: ReadApi, *, readiness: Readiness, tracer: Tracer, token: str, parts: Sequence[Part] = ()) -> App:
+    """`parts` are the resources beside jobs, each with routes of its own."""
     routes = [
         *health_routes(readiness),
-        _get(f"{v1}/jobs", api.list),
-        _get(f"{v1}/jobs/counts", api.counts),
-        Route(f"{v1}/jobs/exists", _guarded(api.exists), methods=["POST"]),
-        _get(f"{v1}/jobs/{{job_id}}", api.job),
-        _get(f"{v1}/jobs/{{job_id}}/result", api.result),
-        _get(f"{v1}/jobs/{{job_id}}/attempts", api.attempts),
-        _get(f"{v1}/jobs/{{job_id}}/events", api.lifecycle),
-        _get(f"{v1}/jobs/{{job_id}}/explain", api.explain),
-        _get(f"{v1}/commands/{{command_id}}", api.command),
-        _get(f"{v1}/keyed/{{job_id}}", api.keyed),
-        _get(f"{v1}/committed/{{job_id}}/{{attempt:int}}/{{fence:int}}", api.committed),
-        _get(f"{v1}/queues", api.queues),
-        _get(f"{v1}/queues/{{name}}", api.queue),
-        _get(f"{v1}/workers", api.workers),
+        get("/jobs", api.list),
+        get("/jobs/counts", api.counts),
+        post("/jobs/exists", api.exists),
+        get("/jobs/{job_id}", api.job),
+        get("/jobs/{job_id}/result", api.result),
+        get("/jobs/{job_id}/attempts", api.attempts),
+        get("/jobs/{job_id}/events", api.lifecycle),
+        get("/jobs/{job_id}/explain", api.explain),
+        get("/commands/{command_id}", api.command),
+        get("/keyed/{job_id}", api.keyed),
+        get("/committed/{job_id}/{attempt:int}/{fence:int}", api.committed),
+        get("/queues", api.queues),
+        get("/queues/{name}", api.queue),
+        get("/workers", api.workers),
+        *(route for part in parts for route in part.routes()),
     ]
     app = Starlette(routes=routes)
     app.router.redirect_slashes = False
     problems.install(app)
     return RequestContextMiddleware(ServiceAuth(app, token=token), tracer=tracer, trust_inbound=True)
-
-
-def _get(path: str, endpoint: Endpoint) -> Route:
-    return Route(path, _guarded(endpoint), methods=["GET"])
-
-
-def _guarded(endpoint: Endpoint) -> Endpoint:
-    """A database that is away is 503, not our mistake."""
-
-    async def guarded(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except Problem:
-            raise
-        except Exception as error:
-            if not is_retryable(error):
-                raise
-            raise Problem("unavailable", "The job store is away for the moment.") from error
-
-    return guarded
-
-
-def _number(request: Request, name: str) -> int | None:
-    text: Any = request.query_params.get(name)
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise Problem("validation_failed", errors=[FieldError(name, "must be a whole number")])
-    return int(text)

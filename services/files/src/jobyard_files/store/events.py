@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
 from jobyard_common.contracts import wire
 from jobyard_common.contracts.envelope import encode, new_envelope
 from jobyard_common.contracts.files import FileEvent, event_type
-from jobyard_common.contracts.ids import new_id
-from jobyard_common.contracts.telemetry import AUDIT_ENTRY, AuditEntry
-from jobyard_common.contracts.topics import AUDIT, FILES_EVENTS
+from jobyard_common.contracts.topics import FILES_EVENTS
 from jobyard_common.db.connection import Connection
 from jobyard_common.messaging import outbox
+from jobyard_common.messaging.audit import audit_record
 from jobyard_common.messaging.publisher import OutRecord
-from jobyard_common.telemetry.context import parse
 
 from jobyard_files.domain.cause import Cause
 from jobyard_files.domain.file import File
@@ -39,26 +36,16 @@ def _event(verb: str, file: File, cause: Cause) -> OutRecord:
 
 async def audit(db: Connection, action: str, file: File, cause: Cause) -> None:
     """Record that somebody did something that cannot be undone."""
-    trace = parse(cause.traceparent)
-    now = wire.utc_now()
-    entry = AuditEntry(
-        id=new_id("aud"),
-        at=now,
+    record = audit_record(
+        source=SOURCE,
         tenant=file.tenant,
         actor=cause.actor,
         action=action,
         target=file.id,
         outcome="done",
-        detail=msgspec.Raw(wire.encode({"name": file.name, "size": file.size, "sha256": file.sha256})),
-        correlation_id=cause.correlation_id,
-        trace_id=trace.trace_id if trace else "",
-    )
-    envelope = new_envelope(
-        AUDIT_ENTRY,
-        source=SOURCE,
-        subject=file.id,
+        at=wire.utc_now(),
+        detail={"name": file.name, "size": file.size, "sha256": file.sha256},
         correlation_id=cause.correlation_id,
         traceparent=cause.traceparent,
-        time=now,
     )
-    await outbox.put(db, [OutRecord(AUDIT.name, file.tenant, wire.encode(entry), encode(envelope))])
+    await outbox.put(db, [record])

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from jobyard_gateway.documents import schemas as doc
+from jobyard_gateway.documents.shapes import operation, ref
 
 _PARAMETER = re.compile(r"{(\w+)}")
 DESCRIPTION = "Submit jobs, follow them, get their results. Every refusal is a problem document (RFC 9457)."
@@ -26,12 +27,12 @@ def openapi_of(app: FastAPI, *, version: str) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in _PARAMETER.findall(path)
         ]
-        for operation in operations.values():
-            operation["responses"].pop("422", None)
-            if "default" in operation["responses"] and not operation["responses"].get("200", {}).get("content"):
-                _drop_default(operation)
+        for one in operations.values():
+            one["responses"].pop("422", None)
+            if "default" in one["responses"] and not one["responses"].get("200", {}).get("content"):
+                _drop_default(one)
             if own:
-                operation["parameters"] = own + operation.get("parameters", [])
+                one["parameters"] = own + one.get("parameters", [])
     paths.setdefault("/v1/jobs", {})["post"] = _submit()
     document["components"] = {
         "schemas": doc.components(),
@@ -46,18 +47,18 @@ def encoded(app: FastAPI, version: str) -> bytes:
     return msgspec.json.encode(openapi_of(app, version=version))
 
 
-def _drop_default(operation: dict[str, Any]) -> None:
+def _drop_default(found: dict[str, Any]) -> None:
     # FastAPI adds a 200 to every operation, also to those that answer with 201, 202 or 204.
-    others = [status for status in operation["responses"] if status not in ("200", "default")]
+    others = [status for status in found["responses"] if status not in ("200", "default")]
     if others:
-        operation["responses"].pop("200", None)
+        found["responses"].pop("200", None)
 
 
 def _submit() -> dict[str, Any]:
-    operation = doc.operation(ok=(202, "Job"), parameters=doc.SUBMIT_HEADERS, body="Submission")
-    operation["requestBody"]["required"] = True
-    operation["responses"]["200"] = {
+    found = operation(ok=(202, "Job"), parameters=doc.SUBMIT_HEADERS, body="Submission")
+    found["requestBody"]["required"] = True
+    found["responses"]["200"] = {
         "description": "The job has ended within `Prefer: wait`.",
-        "content": {"application/json": {"schema": doc.ref("Job")}},
+        "content": {"application/json": {"schema": ref("Job")}},
     }
-    return {"summary": "Submit a job", "operationId": "post_jobs", "tags": ["jobs"], **operation}
+    return {"summary": "Submit a job", "operationId": "post_jobs", "tags": ["jobs"], **found}

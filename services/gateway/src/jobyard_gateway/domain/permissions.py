@@ -19,6 +19,7 @@ class Permission(StrEnum):
     QUEUES_READ = "queues:read"
     SYSTEM_READ = "system:read"
     AUDIT_READ = "audit:read"
+    OPERATIONS_ADMIN = "operations:admin"
     KEYS_ADMIN = "keys:admin"
     TENANTS_ADMIN = "tenants:admin"
 
@@ -47,7 +48,7 @@ GRANTS: dict[Role, frozenset[Permission]] = {
     Role.VIEWER: _VIEWER,
     Role.MEMBER: _MEMBER,
     Role.ADMIN: _ADMIN,
-    Role.OPERATOR: _ADMIN | {Permission.TENANTS_ADMIN},
+    Role.OPERATOR: _ADMIN | {Permission.TENANTS_ADMIN, Permission.OPERATIONS_ADMIN},
 }
 
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import msgspec
-from jobyard_common.contracts.envelope import encode as headers_of
-from jobyard_common.contracts.envelope import new_envelope
 from jobyard_common.contracts.ids import new_id
-from jobyard_common.contracts.jobs import Actor
-from jobyard_common.contracts.telemetry import AUDIT_ENTRY, AuditEntry
-from jobyard_common.contracts.topics import AUDIT
-from jobyard_common.contracts.wire import encode
 from jobyard_common.http.context import RequestContext
 from jobyard_common.http.problems import Problem
+from jobyard_common.messaging.audit import audit_record
 from jobyard_common.messaging.publisher import OutRecord
 from jobyard_common.runtime.clock import Clock
 from msgspec import Meta
@@ -44,37 +38,6 @@ class NewApiKey(msgspec.Struct, forbid_unknown_fields=True):
     role: Role = Role.MEMBER
     scopes: Annotated[list[Permission], Meta(max_length=20)] = []
     expires_at: Moment | None = None
-
-
-def audit_record(
-    *,
-    tenant: str,
-    actor: Actor,
-    action: str,
-    target: str,
-    outcome: str,
-    at: datetime,
-    detail: dict[str, object],
-    correlation_id: str,
-    traceparent: str,
-) -> OutRecord:
-    """An entry for the topic `audit`."""
-    entry = AuditEntry(
-        id=new_id("aud"),
-        at=at,
-        tenant=tenant,
-        actor=actor,
-        action=action,
-        target=target,
-        outcome=outcome,
-        detail=msgspec.Raw(msgspec.json.encode(detail)),
-        correlation_id=correlation_id,
-        trace_id=traceparent[3:35],
-    )
-    envelope = new_envelope(
-        AUDIT_ENTRY, source=SOURCE, subject=target, correlation_id=correlation_id, traceparent=traceparent, time=at
-    )
-    return OutRecord(AUDIT.name, tenant, encode(entry), headers_of(envelope))
 
 
 class Administrator:
@@ -134,6 +97,7 @@ class Administrator:
         self, action: str, target: str, principal: Principal, context: RequestContext, detail: dict[str, object]
     ) -> OutRecord:
         return audit_record(
+            source=SOURCE,
             tenant=principal.tenant,
             actor=actor_of(principal),
             action=action,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -65,6 +66,21 @@ class Executor:
         """One read for a principal, behind the barrier `after`."""
         return await self._ask("GET", path, principal.tenant, actor_of(principal), after, params, None, timeout_s)
 
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        principal: Principal,
+        after: str = "",
+        params: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Any call for a principal; refusals are answers, too."""
+        actor = actor_of(principal)
+        return await self._ask(method, path, principal.tenant, actor, after, params, content, None, headers or {})
+
     async def outcome(self, command_id: str, *, principal: Principal, after: str) -> Outcome | None:
         """None while the command is not taken in."""
         answer = await self.get(f"/internal/v1/commands/{command_id}", principal=principal, after=after, timeout_s=4.0)
@@ -100,8 +116,9 @@ class Executor:
         params: Any,
         body: bytes | None,
         timeout_s: float | None,
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> httpx.Response:
-        headers: Mapping[str, str] = {"X-Jobyard-After": after} if after else {}
+        headers: Mapping[str, str] = {**more, "X-Jobyard-After": after} if after else more
         if body is not None:
             headers = {**headers, "Content-Type": "application/json"}
         answer = await self.client.request(

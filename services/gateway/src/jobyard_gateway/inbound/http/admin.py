@@ -13,7 +13,7 @@ from jobyard_common.telemetry.logging import get_logger
 from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.responses import Response
 
-from jobyard_gateway.documents import schemas as doc
+from jobyard_gateway.documents.shapes import operation
 from jobyard_gateway.domain.permissions import Permission, Principal
 from jobyard_gateway.handlers.administer import Administrator, NewApiKey, NewTenant
 from jobyard_gateway.inbound.http.bodies import json_body
@@ -41,7 +41,7 @@ class AdminRoutes:
                 _guard(self.list_tenants),
                 "List tenants",
                 TAG,
-                doc.operation(ok=(200, "TenantPage")),
+                operation(ok=(200, "TenantPage")),
             ),
             Endpoint(
                 "POST",
@@ -50,7 +50,7 @@ class AdminRoutes:
                 _guard(self.add_tenant),
                 "Make a tenant",
                 TAG,
-                doc.operation(ok=(201, "Tenant"), body="NewTenant"),
+                operation(ok=(201, "Tenant"), body="NewTenant"),
             ),
             Endpoint(
                 "GET",
@@ -59,7 +59,7 @@ class AdminRoutes:
                 _guard(self.list_keys),
                 "List API keys",
                 TAG,
-                doc.operation(ok=(200, "ApiKeyPage")),
+                operation(ok=(200, "ApiKeyPage")),
             ),
             Endpoint(
                 "POST",
@@ -68,7 +68,7 @@ class AdminRoutes:
                 _guard(self.add_key),
                 "Make an API key",
                 TAG,
-                doc.operation(ok=(201, "NewApiKeyAnswer"), body="NewApiKey"),
+                operation(ok=(201, "NewApiKeyAnswer"), body="NewApiKey"),
             ),
             Endpoint(
                 "DELETE",
@@ -77,7 +77,7 @@ class AdminRoutes:
                 _guard(self.revoke_key),
                 "Revoke an API key",
                 TAG,
-                doc.operation(ok=(204, None)),
+                operation(ok=(204, None)),
             ),
         ]
 

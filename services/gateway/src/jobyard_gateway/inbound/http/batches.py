@@ -6,7 +6,7 @@ from fastapi import Request
 from jobyard_common.http.context import current
 from starlette.responses import Response
 
-from jobyard_gateway.documents import schemas as doc
+from jobyard_gateway.documents.shapes import operation
 from jobyard_gateway.domain.permissions import Permission, Principal
 from jobyard_gateway.handlers.submit_batch import MAX_BATCH_BYTES, PATH, BatchSubmitter
 from jobyard_gateway.handlers.submit_job import Origin
@@ -20,7 +20,7 @@ class BatchRoutes:
         self._batches = batches
 
     def endpoints(self) -> list[Endpoint]:
-        described = doc.operation(ok=(202, "BatchAnswer"), body="Batch")
+        described = operation(ok=(202, "BatchAnswer"), body="Batch")
         return [Endpoint("POST", PATH, Permission.JOBS_WRITE, self.submit, "Submit many jobs", "jobs", described)]
 
     async def submit(self, request: Request, principal: Principal) -> Response:

@@ -13,6 +13,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
 from jobyard_gateway.documents import schemas as doc
+from jobyard_gateway.documents.shapes import operation
 from jobyard_gateway.domain.permissions import Permission, Principal
 from jobyard_gateway.inbound.http.routing import NOBODY, Endpoint, Handler
 from jobyard_gateway.outbound.executor import actor_of
@@ -61,7 +62,7 @@ class FileRoutes:
             ("GET", f"{one}/preview", read, "A preview of a file", {"ok": (200, None)}),
         ]  # fmt: skip
         return [
-            Endpoint(method, path, permission, self._handler(), summary, TAG, doc.operation(**more))  # type: ignore[arg-type]
+            Endpoint(method, path, permission, self._handler(), summary, TAG, operation(**more))  # type: ignore[arg-type]
             for method, path, permission, summary, more in table
         ]
 

@@ -12,6 +12,7 @@ from jobyard_common.http.context import current
 from starlette.responses import Response
 
 from jobyard_gateway.documents import schemas as doc
+from jobyard_gateway.documents.shapes import operation
 from jobyard_gateway.domain.faults import Fault
 from jobyard_gateway.domain.permissions import Permission, Principal
 from jobyard_gateway.domain.queries import Pairs, integer, job_count_faults, job_list_faults, page_faults
@@ -53,13 +54,13 @@ class JobRoutes:
         def read(
             path: str, handler: Callable[[Request, Principal], Awaitable[Response]], summary: str, **more: object
         ) -> Endpoint:
-            return Endpoint("GET", path, READ, handler, summary, TAG, doc.operation(**more))  # type: ignore[arg-type]
+            return Endpoint("GET", path, READ, handler, summary, TAG, operation(**more))  # type: ignore[arg-type]
 
         def verb(
             name: str, handler: Callable[[Request, Principal], Awaitable[Response]], summary: str, **more: object
         ) -> Endpoint:
             path = f"/v1/jobs/{{job_id}}/{name}"
-            return Endpoint("POST", path, WRITE, handler, summary, TAG, doc.operation(ok=(202, "Job"), **more))  # type: ignore[arg-type]
+            return Endpoint("POST", path, WRITE, handler, summary, TAG, operation(ok=(202, "Job"), **more))  # type: ignore[arg-type]
 
         one = "/v1/jobs/{job_id}"
         return [

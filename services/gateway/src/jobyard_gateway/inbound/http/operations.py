@@ -7,7 +7,7 @@ from fastapi import Request
 from jobyard_common.http.problems import Problem
 from starlette.responses import Response
 
-from jobyard_gateway.documents import schemas as doc
+from jobyard_gateway.documents.shapes import operation
 from jobyard_gateway.domain.permissions import Permission, Principal
 from jobyard_gateway.handlers.read_jobs import JobReader
 from jobyard_gateway.handlers.system_status import SystemStatus
@@ -35,7 +35,7 @@ class OperationRoutes:
             ("/v1/me", system, self.me, "Whose key is this?", "system"),
         ]  # fmt: skip
         return [
-            Endpoint("GET", path, permission, handler, summary, tag, doc.operation(ok=(200, "Any")))
+            Endpoint("GET", path, permission, handler, summary, tag, operation(ok=(200, "Any")))
             for path, permission, handler, summary, tag in table
         ]
 

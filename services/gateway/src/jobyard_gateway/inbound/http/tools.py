@@ -8,6 +8,7 @@ from jobyard_common.http.problems import Problem
 from starlette.responses import Response
 
 from jobyard_gateway.documents import schemas as doc
+from jobyard_gateway.documents.shapes import operation
 from jobyard_gateway.domain.faults import Fault
 from jobyard_gateway.domain.permissions import Permission, Principal
 from jobyard_gateway.domain.queries import page_faults
@@ -38,9 +39,9 @@ class ToolRoutes:
                 self.list,
                 "List tools",
                 "tools",
-                doc.operation(ok=(200, "ToolPage"), parameters=doc.PAGING),
+                operation(ok=(200, "ToolPage"), parameters=doc.PAGING),
             ),
-            Endpoint("GET", one, read, self.get, "Get a tool", "tools", doc.operation(ok=(200, "Tool"))),
+            Endpoint("GET", one, read, self.get, "Get a tool", "tools", operation(ok=(200, "Tool"))),
             Endpoint(
                 "POST",
                 f"{one}/validate",
@@ -48,7 +49,7 @@ class ToolRoutes:
                 self.validate,
                 "Check parameters without running anything",
                 "tools",
-                doc.operation(ok=(200, "Valid"), body="Validate"),
+                operation(ok=(200, "Valid"), body="Validate"),
             ),
         ]
 

@@ -20,6 +20,7 @@ from jobyard_common.db.connection import Connection
 from jobyard_common.http.internal import ServiceAway
 from jobyard_common.http.problems import Problem
 from jobyard_common.messaging import outbox
+from jobyard_common.messaging.audit import audit_record
 from jobyard_common.messaging.inbound import Inbound, Refused
 from jobyard_common.messaging.publisher import OutRecord
 from jobyard_common.runtime.clock import Clock
@@ -27,10 +28,9 @@ from jobyard_common.telemetry.context import TraceContext, new_trace, parse
 from jobyard_common.telemetry.logging import get_logger
 
 from jobyard_gateway.domain.permissions import Permission
-from jobyard_gateway.handlers.administer import audit_record
 from jobyard_gateway.handlers.authenticate import Authenticator, allow
 from jobyard_gateway.handlers.repeat_safely import Repeats, checked_key
-from jobyard_gateway.handlers.submit_job import MAX_BODY_BYTES, Draft, Origin, Submitter
+from jobyard_gateway.handlers.submit_job import MAX_BODY_BYTES, SOURCE, Draft, Origin, Submitter
 from jobyard_gateway.outbound.executor import actor_of
 
 log = get_logger("intake")
@@ -137,6 +137,7 @@ class Intake:
         target = f"{JOBS_INTAKE.name}/{record.partition}/{record.offset}"
         log.info("intake.refused", target=target, code=problem.code)
         return audit_record(
+            source=SOURCE,
             tenant=self._default.tenant,
             actor=self._default.actor,
             action="intake.refuse",
