@@ -5,13 +5,14 @@ PYTHON ?= $(firstword $(shell for name in python3 python3.14 python3.13 python3.
 RUN := .venv/bin/python
 UV := UV_SYSTEM_CERTS=1 .bootstrap/bin/uv
 WORKERS ?= 2
+MINUTES ?= 10
 CODE := libs services deploy $(wildcard tests conftest.py)
 MEMBERS := $(wildcard libs/* services/*) deploy/local
 UNIT := libs services deploy --ignore-glob=*/tests/integration/*
 INTEGRATION := $(wildcard libs/*/tests/integration services/*/tests/integration deploy/*/tests/integration tests)
 
-.PHONY: help setup run demo stop test check fmt lint types unit integration serial lock lock/check bench \
-	db/migrate db/shell topics/list topics/create docs clean
+.PHONY: help setup run demo stop test check fmt lint types unit isolated integration serial lock lock/check \
+	lock/wheels bench bench/history chaos db/migrate db/shell topics/list topics/create docs clean
 
 help: ## this list
 	@grep -hE '^[a-z/]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -28,7 +29,7 @@ demo: setup ## the same on ports and data of its own, then stop
 stop: setup ## stop a stack that was left running
 	@$(RUN) -m jobyard_local stop
 
-test: setup check integration serial ## every test, unit to end to end
+test: setup lint types lock/check isolated integration serial ## every test, unit to end to end
 
 check: setup lint types lock/check unit ## the fast part: style, types, import contracts, lock, unit tests
 
@@ -42,6 +43,9 @@ types: setup
 
 unit: setup
 	@$(RUN) -m pytest -q -m "not serial" -n $(WORKERS) $(UNIT)
+
+isolated: setup ## unit tests of each member with nothing but what it declares
+	@$(RUN) deploy/isolated.py
 
 integration: setup
 	@$(RUN) -m pytest -q -m "not serial" -n $(WORKERS) $(INTEGRATION)
@@ -59,8 +63,17 @@ lock: setup ## pin everything anew, within the ranges of the members
 lock/check: setup
 	@$(RUN) deploy/check_lock.py
 
+lock/wheels: setup ## which locked packages have no wheel on which platform (asks the registry)
+	@$(RUN) deploy/check_wheels.py
+
 bench: setup ## measure this machine against docs/performance.md
 	@$(RUN) -m tests.load.bench
+
+bench/history: setup ## the same questions on a history of up to ten million jobs (ROWS=10000000)
+	@$(RUN) -m tests.load.history
+
+chaos: setup ## break everything for MINUTES=10, lose nothing; SEED=… repeats a run
+	@$(RUN) -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 db/migrate: setup ## bring the schemas of the running stack to the newest version
 	@$(RUN) -m jobyard_local db migrate

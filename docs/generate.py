@@ -16,7 +16,7 @@ SERVICES = ("gateway", "executor", "files", "monitor")
 LAUNCHER = (
     ("JOBYARD_HOME", ".jobyard", "Data folder of the local stack."),
     ("JOBYARD_PORT", "8080", "Port of the gateway in the local stack; 0 takes any free one."),
-    ("JOBYARD_KAFKA", "", "A broker of yours, host:port, instead of an own one."),
+    ("JOBYARD_KAFKA", "", "A broker of yours, host:port separated by commas, instead of an own one."),
     ("JOBYARD_KAFKA_LIBS", "", "Folder with the broker's jars, where the registry is out of reach."),
     ("JOBYARD_TOOL_PACKS", "", "Tool packs to add, comma-separated."),
     ("JOBYARD_CACHE", "~/.cache/jobyard", "Where the broker's jars and start-up records are kept."),

@@ -18,7 +18,7 @@ def tracked(*patterns: str) -> list[Path]:
 def test_files_stay_short() -> None:
     lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in tracked("*.py")}
     assert len(lengths) > 50
-    long = {str(path): count for path, count in lengths.items() if count > (400 if "tests" in path.parts else 340)}
+    long = {str(path): count for path, count in lengths.items() if count > 300}
     assert long == {}
 
 

@@ -21,15 +21,14 @@ from typing import Any
 
 from jobyard import AsyncClient
 from jobyard.errors import JobyardError
-from jobyard_common.db.migrate import at_head
 from jobyard_common.messaging.topics import ensure_topics
 
-from jobyard_local import schemas
+from jobyard_local import first_start, schemas
 from jobyard_local.console import Console
 from jobyard_local.errors import ServerFailed, StackError
 from jobyard_local.home import Home, write_private
-from jobyard_local.process import Identity, end_all, log_tail, marked, run, started_at
-from jobyard_local.servers.kafka import Kafka, speaks_kafka
+from jobyard_local.process import Identity, end_all, marked, started_at
+from jobyard_local.servers.kafka import Kafka, one_speaks_kafka
 from jobyard_local.servers.ports import free_port, require_free
 from jobyard_local.servers.postgres import Postgres
 from jobyard_local.servers.server import Server
@@ -78,13 +77,13 @@ class Launch:
                 broker = group.create_task(self._kafka(kafka))
                 group.create_task(self._server(valkey))
                 await self._server(postgres)
-                await self._database(postgres.dsn())
+                await first_start.make_database(postgres.dsn())
                 around = Surroundings(self.home, postgres.dsn(), "", valkey.url, ports, self._mark)
-                await self._migrate(around)
+                await first_start.migrate(around, say=self._console.step)
                 bootstrap = await broker
                 self._surroundings = Surroundings(self.home, postgres.dsn(), bootstrap, valkey.url, ports, self._mark)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._mint_key(self._surroundings))
+                group.create_task(first_start.mint_key(self.home, self._surroundings))
                 for service in SERVICES:
                     group.create_task(self._service(service, self._surroundings))
         except BaseExceptionGroup as failures:
@@ -140,8 +139,7 @@ class Launch:
         """The bootstrap address of our broker or the user's, with every topic in place."""
         given = os.environ.get("JOBYARD_KAFKA")
         if given:
-            host, _, port = given.split(",")[0].strip().rpartition(":")
-            if not host or not port.isdigit() or not await speaks_kafka(host, int(port), timeout_s=10):
+            if not await one_speaks_kafka(given, timeout_s=10):
                 raise ServerFailed(f"no Kafka answers at JOBYARD_KAFKA={given}; start it, or unset the variable")
             self._console.step(f"using the broker at {given}")
             bootstrap = given
@@ -165,33 +163,6 @@ class Launch:
         )
         await self._supervisor.start(charge)
         self._console.step(f"{TITLES[server.name]} is ready ({time.monotonic() - began:.1f} s)")
-
-    async def _database(self, dsn: str) -> None:
-        await schemas.ensure_roles(dsn)
-        await schemas.ensure_database(dsn, database=DATABASE)
-        await schemas.ensure_schemas(dsn, database=DATABASE)
-
-    async def _migrate(self, around: Surroundings) -> None:
-        """All schemas at once; one that is at its newest version costs a query."""
-        behind = []
-        for service in SERVICES:
-            dsn = around.environment(service)["JOBYARD_POSTGRES_DSN"]
-            if not await at_head(dsn, package=f"jobyard_{service}", schema=service):
-                behind.append(service)
-        if not behind:
-            return
-        began = time.monotonic()
-        # settings are checked as a whole, though a migration needs no broker
-        await asyncio.gather(*(self._migrate_one(service, around) for service in behind))
-        self._console.step(f"schemas of {', '.join(behind)} are up to date ({time.monotonic() - began:.1f} s)")
-
-    async def _migrate_one(self, service: str, around: Surroundings) -> None:
-        program = around.program(service, "migrate")
-        code = await run(program, timeout_s=120)
-        if code != 0:
-            raise ServerFailed(
-                f"the schema of {service} was not migrated; {program.log} ends:\n{log_tail(program.log)}"
-            )
 
     async def _service(self, service: str, around: Surroundings) -> None:
         seconds = await self._supervisor.start(
@@ -217,23 +188,6 @@ class Launch:
                     await asyncio.sleep(0.0 if status == "ok" else 0.1)
         if status != "ok":
             self._console.step(f"GET /v1/system says {status}; the services' logs are in {self.home.logs}")
-
-    async def _mint_key(self, around: Surroundings) -> None:
-        """The first API key, minted once per home."""
-        if self.home.api_key() is not None:
-            return
-        program = around.program("gateway", "mint-key")
-        program.log.unlink(missing_ok=True)
-        code = await run(program, timeout_s=60)
-        lines = program.log.read_text().splitlines()
-        for line in lines if code == 0 else []:
-            with contextlib.suppress(ValueError):
-                told = json.loads(line)
-                if isinstance(told, dict) and str(told.get("key", "")).startswith("jy_"):
-                    self.home.keep_api_key(told)
-                    program.log.unlink()
-                    return
-        raise ServerFailed(f"no API key was minted; {program.log} ends:\n{log_tail(program.log)}")
 
     def _write_files(self) -> None:
         mine = Identity(os.getpid(), started_at(os.getpid()) or 0)

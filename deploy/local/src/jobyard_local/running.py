@@ -88,7 +88,7 @@ async def _guarded(launch: Launch, work: Coroutine[Any, Any, int], *, console: C
         code = _outcome(task, console=console)
     else:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, StackError):
+        with contextlib.suppress(asyncio.CancelledError, StackError, JobDidNotSucceed):
             await task
     asked.cancel()
     if launch.home.held:

