@@ -255,3 +255,43 @@ def test_a_broken_producer_is_replaced(database: Any, servers: Any, topic_prefix
         await bench.send(("k", b"two", ""))
 
     run(database, servers, topic_prefix, story)
+
+
+class Shaky:
+    """A pool whose next `failures` connections cannot be had."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self.failures = 0
+
+    def acquire(self) -> Any:
+        if self.failures:
+            self.failures -= 1
+            raise asyncpg.CannotConnectNowError("the database system is starting up")
+        return self._pool.acquire()
+
+
+def test_a_database_away_in_the_middle_of_a_batch_is_waited_for(database: Any, servers: Any, topic_prefix: str) -> None:
+    """Also where asking for the offsets fails after the batch did: the consumer must not end its process."""
+
+    async def story(bench: Bench) -> None:
+        shaky, failed = Shaky(bench.pool), asyncio.Event()
+
+        async def apply(connection: Any, batch: list[Inbound]) -> Sequence[Refused]:
+            if not failed.is_set():
+                failed.set()
+                shaky.failures = 2
+                raise ConnectionResetError("connection was closed in the middle of operation")
+            return await bench.apply(connection, batch)
+
+        loop = bench.loop(apply)
+        loop._pool = shaky  # placements are made with it, too
+        ended: list[BaseException] = []
+        loop.on_failure = lambda _task, error: ended.append(error)
+        await loop.start()
+        await bench.send(*((f"k{n}", b"a", "") for n in range(5)))
+        assert len(await bench.stored(5)) == 5 and failed.is_set() and ended == []
+        await loop.drain()
+        await loop.stop()
+
+    run(database, servers, topic_prefix, story)

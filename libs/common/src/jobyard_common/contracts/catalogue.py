@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jobyard_common.contracts import files, jobs, output, telemetry, tools, topics
+from jobyard_common.contracts import files, jobs, output, telemetry, tools, topics, workflows
 from jobyard_common.contracts.topics import Topic
 
 
@@ -23,6 +23,9 @@ MESSAGES: tuple[Message, ...] = (
     Message(jobs.RetryJob, jobs.RETRY, topics.JOBS_COMMANDS, "Run a job again, or end its pause."),
     Message(jobs.ReplayJob, jobs.REPLAY, topics.JOBS_COMMANDS, "Run a finished job again as a new one."),
     Message(jobs.RescheduleJob, jobs.RESCHEDULE, topics.JOBS_COMMANDS, "Move the time of a job that waits for it."),
+    Message(workflows.StartRun, workflows.START_RUN, topics.JOBS_COMMANDS, "Make a run of a workflow."),
+    Message(workflows.CancelRun, workflows.CANCEL_RUN, topics.JOBS_COMMANDS, "Cancel all of a run."),
+    Message(workflows.RetryRun, workflows.RETRY_RUN, topics.JOBS_COMMANDS, "Run a finished run again as a new one."),
     *(
         Message(jobs.JobEvent, jobs.event_type(verb), topics.JOBS_EVENTS, f"A job is now {verb.replace('_', ' ')}.")
         for verb in jobs.EVENT_VERBS

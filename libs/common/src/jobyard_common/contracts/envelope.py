@@ -34,9 +34,17 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 def new_envelope(
-    kind: str, *, source: str, subject: str, correlation_id: str, traceparent: str, time: datetime | None = None
+    kind: str,
+    *,
+    source: str,
+    subject: str,
+    correlation_id: str,
+    traceparent: str,
+    time: datetime | None = None,
+    id: str | None = None,
 ) -> Envelope:
-    return Envelope(kind, source, subject, correlation_id, traceparent, new_id("evt"), time or utc_now())
+    """`id` is given where the same event may be published twice."""
+    return Envelope(kind, source, subject, correlation_id, traceparent, id or new_id("evt"), time or utc_now())
 
 
 def encode(envelope: Envelope) -> Headers:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-import secrets
 import time
 from functools import lru_cache
+
+from jobyard_common.contracts.entropy import random_bytes
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 KEYED_FIRST = "7"
@@ -22,7 +23,8 @@ _BODY = f"[{ALPHABET}]"
 def new_id(prefix: str, *, cell: str = "00", now_ms: int | None = None) -> str:
     """A new unkeyed id such as `job_00` + 26 characters."""
     stamp = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    return f"{prefix}_{cell}{_crockford((stamp << 80) | secrets.randbits(80))}"
+    value = (stamp << 80) | int.from_bytes(random_bytes(10), "big")
+    return f"{prefix}_{cell}{_crockford(value)}"
 
 
 def keyed_id(
@@ -49,11 +51,12 @@ def _pattern(prefix: str) -> re.Pattern[str]:
 
 
 def _crockford(value: int) -> str:
-    characters = []
-    for _ in range(13):
-        value, pair = divmod(value, 1024)
-        characters.append(_PAIRS[pair])
-    return "".join(reversed(characters))
+    pairs, low, middle, high = _PAIRS, value & 0xFFFFFFFFFF, value >> 40 & 0xFFFFFFFFFF, value >> 80
+    return (
+        f"{pairs[high >> 40]}{pairs[high >> 30 & 1023]}{pairs[high >> 20 & 1023]}{pairs[high >> 10 & 1023]}"
+        f"{pairs[high & 1023]}{pairs[middle >> 30]}{pairs[middle >> 20 & 1023]}{pairs[middle >> 10 & 1023]}"
+        f"{pairs[middle & 1023]}{pairs[low >> 30]}{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
+    )
 
 
 def _length_prefixed(*parts: str) -> bytes:

@@ -10,6 +10,9 @@ import msgspec
 from jobyard_common.contracts.wire import OptionalRaw
 
 EMPTY_OBJECT = msgspec.Raw(b"{}")
+PARAMETERS_SLOT = "$parameters"
+"""The slot of a file that holds the parameters as JSON, where they are too large for a submit."""
+MAX_FILED_PARAMETERS_BYTES = 16 * 2**20
 
 
 def empty_object() -> msgspec.Raw:
@@ -99,6 +102,18 @@ class Dedupe(msgspec.Struct, frozen=True):
     ttl_s: float | None = None
 
 
+class Cache(msgspec.Struct, frozen=True):
+    """Where the result of a job is kept for others with the same input, and for how many seconds.
+
+    `key` is the hex SHA-256 of tool, version, canonical parameters and the hashes of the files; without `read` the job
+    runs whatever is kept, and its result replaces that.
+    """
+
+    key: str
+    ttl_s: float
+    read: bool = True
+
+
 class JobSpec(msgspec.Struct, frozen=True):
     """What is to run and how: a validated submit with its defaults filled in and its tool pinned to a version.
 
@@ -126,6 +141,7 @@ class JobSpec(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     metadata: msgspec.Raw = msgspec.field(default_factory=empty_object)
     callback_url: str | None = None
+    cache: Cache | None = None
 
 
 SUBMIT = "jobyard.job.submit.v1"
@@ -148,6 +164,7 @@ class SubmitJob(msgspec.Struct, frozen=True):
     body_hash: str = ""
     origin_id: str | None = None
     parent_id: str | None = None
+    schedule_id: str | None = None
 
 
 class CancelJob(msgspec.Struct, frozen=True):

@@ -35,7 +35,8 @@ class FileSlot(msgspec.Struct, frozen=True):
 class ToolDefinition(msgspec.Struct, frozen=True):
     """One version of a tool. `parameters_schema` is a JSON Schema 2020-12, byte-true; `hash` is over everything else.
 
-    `retry` holds the members of `contracts.jobs.Retry` that differ from its defaults.
+    `retry` holds the members of `contracts.jobs.Retry` that differ from its defaults; `cache_ttl_s` says how long a
+    result may answer for the same input; `batch` how many jobs the tool takes at once (`size`, `interval_s`).
     """
 
     name: str
@@ -53,6 +54,8 @@ class ToolDefinition(msgspec.Struct, frozen=True):
     slots: dict[str, FileSlot] = msgspec.field(default_factory=dict)
     limits: dict[str, Any] = msgspec.field(default_factory=dict)
     examples: tuple[msgspec.Raw, ...] = ()
+    cache_ttl_s: float | None = None
+    batch: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def key(self) -> str:

@@ -51,8 +51,8 @@ def utc_now() -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """UTC with milliseconds and `Z`, as every time in the API is written."""
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def parse_rfc3339(text: str) -> datetime:

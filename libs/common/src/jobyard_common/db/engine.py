@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, unquote, urlsplit
-
-from sqlalchemy import URL
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
@@ -12,34 +10,20 @@ from jobyard_common.db.pool import SETTINGS
 
 
 def make_engine(dsn: str, *, application_name: str, pool_size: int = 2, pooled: bool = True) -> AsyncEngine:
-    settings = {**SETTINGS, "application_name": application_name}
-    options = {"connect_args": {"server_settings": settings, "timeout": 5}}
+    """`dsn` is read by asyncpg itself, so that it means the same here and in the pool (`sslmode`, sockets, several
+    hosts)."""
+
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(dsn, timeout=5, server_settings={**SETTINGS, "application_name": application_name})
+
+    url = "postgresql+asyncpg://"
     if not pooled:
-        return create_async_engine(sqlalchemy_url(dsn), poolclass=NullPool, **options)
+        return create_async_engine(url, poolclass=NullPool, async_creator=connect)
     return create_async_engine(
-        sqlalchemy_url(dsn), poolclass=AsyncAdaptedQueuePool, pool_size=pool_size, max_overflow=0, **options
-    )
-
-
-def sqlalchemy_url(dsn: str) -> URL:
-    """The same database as a libpq-style DSN names, also where the host is a folder with a socket."""
-    parts = urlsplit(dsn)
-    query = dict(parse_qsl(parts.query))
-    host = query.pop("host", None) or (unquote(parts.hostname) if parts.hostname else None)
-    if host and host.startswith("/"):
-        port = query.pop("port", None) or parts.port
-        query["host"] = host
-        if port:
-            query["port"] = str(port)
-        host, port_number = None, None
-    else:
-        port_number = parts.port
-    return URL.create(
-        "postgresql+asyncpg",
-        username=unquote(parts.username) if parts.username else query.pop("user", None),
-        password=unquote(parts.password) if parts.password else query.pop("password", None),
-        host=host,
-        port=port_number,
-        database=parts.path.lstrip("/") or None,
-        query=query,
+        url,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_pre_ping=True,
+        async_creator=connect,
     )

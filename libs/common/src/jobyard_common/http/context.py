@@ -6,13 +6,16 @@ Pure ASGI, because the alternatives cost more than the handler of a submit.
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
+from prometheus_client import Histogram
+
+from jobyard_common.contracts.entropy import random_hex
 from jobyard_common.telemetry import metrics
 from jobyard_common.telemetry.context import TraceContext, current_correlation, current_trace, new_trace, parse
 from jobyard_common.telemetry.tracing import Kind, Span, Tracer
@@ -26,7 +29,7 @@ _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _QUIET = ("/livez", "/readyz", "/startupz", "/metrics")
 
 
-@dataclass
+@dataclass(slots=True)
 class RequestContext:
     """Of the request that the current task answers."""
 
@@ -35,6 +38,8 @@ class RequestContext:
     trace: TraceContext
     inbound: TraceContext | None = None
     """The caller's context, if it sent a valid one."""
+    answer_headers: list[tuple[bytes, bytes]] = field(default_factory=list, repr=False)
+    """Headers that the answer gets, whatever it will be."""
     span: Span | None = field(default=None, repr=False)
     on_trusted: Callable[[], None] | None = field(default=None, repr=False)
 
@@ -52,7 +57,7 @@ def current() -> RequestContext:
     found = _current.get()
     if found is None:
         trace = current_trace.get() or new_trace(sampled=False)
-        return RequestContext(secrets.token_hex(8), current_correlation.get() or secrets.token_hex(8), trace)
+        return RequestContext(random_hex(8), current_correlation.get() or random_hex(8), trace)
     return found
 
 
@@ -69,6 +74,7 @@ class RequestContextMiddleware:
             await self._app(scope, receive, send)
             return
         request_id, correlation_id, inbound = _read(scope["headers"])
+        # Until the caller is trusted; then its trace goes on, or this one begins with the span.
         context = RequestContext(request_id, correlation_id, self._tracer.root(), inbound)
         quiet = scope["path"] in _QUIET
         began_ns, status = time.time_ns(), 500
@@ -77,8 +83,11 @@ class RequestContextMiddleware:
             context.on_trusted = None
             if quiet:
                 return
-            span = self._start(scope, parent, began_ns, correlation_id)
-            context.span, context.trace = span, span.context
+            if self._tracer.exporting:
+                span = self._start(scope, parent, began_ns, correlation_id)
+                context.span, context.trace = span, span.context
+            elif parent is not None:
+                context.trace = parent.child()
             current_trace.set(context.trace)
 
         context.on_trusted = lambda: begin(inbound)
@@ -96,6 +105,7 @@ class RequestContextMiddleware:
                     (b"x-request-id", request_id.encode()),
                     (b"x-correlation-id", correlation_id.encode()),
                     (b"traceparent", context.trace.format().encode()),
+                    *context.answer_headers,
                 ]
             await send(message)
 
@@ -126,13 +136,11 @@ class RequestContextMiddleware:
         )
 
     def _finish(self, scope: Scope, context: RequestContext, status: int, began_ns: int) -> None:
-        if context.span is None and context.on_trusted is not None:
+        if context.span is None and context.on_trusted is not None and self._tracer.exporting:
             # Refused before anybody vouched for the caller: a trace of its own.
             context.span = self._start(scope, context.trace, began_ns, context.correlation_id)
         route = _route(scope)
-        metrics.HTTP_DURATION.labels(method=scope["method"], route=route, status=str(status)).observe(
-            (time.time_ns() - began_ns) / 1e9
-        )
+        _duration(scope["method"], route, status).observe((time.time_ns() - began_ns) / 1e9)
         span = context.span
         if span is not None:
             span.rename(f"{scope['method']} {route}")
@@ -141,6 +149,11 @@ class RequestContextMiddleware:
             if status >= 500:
                 span.error(str(status))
             span.end()
+
+
+@lru_cache(maxsize=2048)
+def _duration(method: str, route: str, status: int) -> Histogram:
+    return metrics.HTTP_DURATION.labels(method=method, route=route, status=str(status))
 
 
 def _route(scope: Scope) -> str:
@@ -163,4 +176,4 @@ def _read(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, TraceContext | 
             correlation_id = value.decode()
         elif name == b"traceparent":
             inbound = parse(value.decode(errors="replace"))
-    return request_id or secrets.token_hex(8), correlation_id or secrets.token_hex(8), inbound
+    return request_id or random_hex(8), correlation_id or random_hex(8), inbound

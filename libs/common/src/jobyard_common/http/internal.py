@@ -6,13 +6,14 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import httpx
 from starlette.requests import Request
 
 from jobyard_common.contracts.jobs import Actor, ActorKind
 from jobyard_common.http.context import App, Receive, Scope, Send
+from jobyard_common.http.pool import Pool
 from jobyard_common.http.problems import Problem, render
 from jobyard_common.telemetry.context import TraceContext, current_correlation, current_trace
 
@@ -75,10 +76,15 @@ def headers_for(
 
 
 class InternalClient:
-    """An httpx client for one service of ours."""
+    """Calls to one service of ours; `http` is for what is streamed."""
 
     def __init__(self, base_url: str, token: str, *, timeout_s: float = 10.0, connections: int = 100) -> None:
         self._token = token
+        self._timeout_s = timeout_s
+        where = urlsplit(base_url)
+        self._pool: Pool | None = None
+        if where.scheme == "http" and where.hostname and where.path in ("", "/"):
+            self._pool = Pool(where.hostname, where.port or 80, connections=connections)
         self.http = httpx.AsyncClient(
             base_url=base_url,
             timeout=httpx.Timeout(timeout_s, connect=2.0),
@@ -104,14 +110,22 @@ class InternalClient:
         Raises:
             ServiceAway: no answer, for whatever reason of the network.
         """
-        own = headers_for(self._token, tenant=tenant, actor=actor)
+        every = {**headers_for(self._token, tenant=tenant, actor=actor), **(headers or {})}
+        if self._pool is not None and method != "HEAD" and (content is None or isinstance(content, bytes)):
+            target = f"{path}{'&' if '?' in path else '?'}{urlencode(params, doseq=True)}" if params else path
+            wait_s = self._timeout_s if timeout_s is None else timeout_s
+            try:
+                reply = await self._pool.request(method, target, every, content, timeout_s=wait_s)
+            except (OSError, TimeoutError) as error:
+                raise ServiceAway(f"{self.http.base_url}: {type(error).__name__}") from None
+            return httpx.Response(reply.status, headers=reply.headers, content=reply.body)
         try:
             return await self.http.request(
                 method,
                 path,
                 params=params,
                 content=content,
-                headers={**own, **(headers or {})},
+                headers=every,
                 timeout=httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s,
             )
         except httpx.TransportError as error:
@@ -121,6 +135,8 @@ class InternalClient:
         return headers_for(self._token, tenant=tenant, actor=actor, trace=trace)
 
     async def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
         await self.http.aclose()
 
 

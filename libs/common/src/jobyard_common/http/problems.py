@@ -50,6 +50,9 @@ CODES: dict[str, Code] = {
     "idempotency_conflict": Code(422, "Key used before", "This idempotency key belongs to another request."),
     "rate_limited": Code(429, "Too many requests", "Slow down; Retry-After says for how long.", retryable=True),
     "queue_full": Code(429, "Queue full", "Too many jobs of this tenant wait already.", retryable=True),
+    "queue_draining": Code(
+        409, "Queue draining", "The queue takes no new jobs for now; those that wait in it still run.", retryable=True
+    ),
     "internal": Code(500, "Our mistake", "Something broke here; the trace id helps to find it.", retryable=True),
     "not_implemented": Code(501, "Not implemented", "This part of the API is not available in this version."),
     "unavailable": Code(503, "Unavailable", "What this needs is away for the moment.", retryable=True),

@@ -14,8 +14,9 @@ from collections.abc import Generator
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from jobyard_common.http.one_write import OneWrite
 from jobyard_common.runtime.supervisor import Component
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -59,11 +60,18 @@ class GuardProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._head_bytes = 0
-        if len(self.headers) > MAX_HEADERS or sum(len(n) + len(v) for n, v in self.headers) > MAX_HEAD_BYTES:
+        head_bytes, self._head_bytes = self._head_bytes, 0
+        # What came over the wire holds the head and perhaps more; only a long one needs to be counted exactly.
+        if len(self.headers) > MAX_HEADERS or (
+            head_bytes > MAX_HEAD_BYTES and sum(len(n) + len(v) for n, v in self.headers) > MAX_HEAD_BYTES
+        ):
             self.send_400_response("The head of the request is too large.")
             return
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.send = OneWrite(cycle)  # type: ignore[method-assign,assignment]
+        super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
         self._in_head = True
@@ -111,6 +119,7 @@ class HttpServer(Component):
         config = uvicorn.Config(
             self._app,
             http=GuardProtocol,
+            interface="asgi3",
             loop="none",
             lifespan="off",
             log_config=None,

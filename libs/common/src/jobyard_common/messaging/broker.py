@@ -31,7 +31,9 @@ log = get_logger("broker")
 
 def make_broker(kafka: KafkaSettings) -> KafkaBroker:
     """A broker that is started and stopped by its owner; no handler runs before `start`."""
-    return KafkaBroker(kafka.bootstrap, client_id=kafka.client_id, graceful_timeout=5.0, logger=None, apply_types=False)
+    # FastStream takes a text for one address; aiokafka itself would split it
+    servers = [address.strip() for address in kafka.bootstrap.split(",")]
+    return KafkaBroker(servers, client_id=kafka.client_id, graceful_timeout=5.0, logger=None, apply_types=False)
 
 
 class SmallTopics(Component):

@@ -24,11 +24,13 @@ from jobyard_common.db.connection import Connection, Pool
 from jobyard_common.db.errors import is_poison, is_retryable
 from jobyard_common.messaging import offsets, outbox
 from jobyard_common.messaging.bounded import bounded, first_of
+from jobyard_common.messaging.identity import identity_of
 from jobyard_common.messaging.inbound import Inbound, Refused, dead_letter, inbound_of
 from jobyard_common.messaging.kafka import METADATA_MAX_AGE_MS, REQUEST_TIMEOUT_MS, SESSION_TIMEOUT_MS, KafkaSettings
-from jobyard_common.messaging.placement import Placement, cluster_id_of
+from jobyard_common.messaging.placement import Placement
 from jobyard_common.messaging.watchdog import Stalled, Watchdog
 from jobyard_common.runtime.backoff import delays
+from jobyard_common.runtime.crash import crash
 from jobyard_common.runtime.supervisor import Component
 from jobyard_common.telemetry import metrics
 from jobyard_common.telemetry.context import parse
@@ -38,6 +40,7 @@ from jobyard_common.telemetry.tracing import Kind, Span, Tracer, messaging
 log = get_logger("consumer")
 Apply = Callable[[Connection, list[Inbound]], Awaitable[Sequence[Refused]]]
 LOOK_EVERY_S = 3.0
+LEAST_RECORDS = 10
 
 
 class ConsumerLoop(Component):
@@ -45,7 +48,7 @@ class ConsumerLoop(Component):
 
     `apply` runs inside the transaction and returns the records that it refuses; it must be repeatable and must not
     commit. `after_commit` is called once a batch is durable. `paused` may hold back the next batch for as long as
-    what it needs is away.
+    what it needs is away. Batches begin at least `pace_s` apart, so that they grow with the load.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class ConsumerLoop(Component):
         max_records: int = 500,
         after_commit: Callable[[], None] | None = None,
         paused: Callable[[], bool] | None = None,
+        pace_s: float = 0.0,
     ) -> None:
         super().__init__()
         self.name = f"consumer {topic.name}"
@@ -72,13 +76,16 @@ class ConsumerLoop(Component):
         self._pool = pool
         self._apply = apply
         self._tracer = tracer
-        self._max_records = max_records
+        self._max_records = self._most = max_records
         self._after_commit = after_commit
         self._paused = paused
+        self._pace_s = pace_s
+        self._batch_at = 0.0
         self._placement: Placement | None = None
         self._draining = False
         self._idle = asyncio.Event()
         self._looked_at = time.monotonic()
+        self._busy = False
 
     async def start(self) -> None:
         self.spawn(self._run(), name="run")
@@ -105,16 +112,23 @@ class ConsumerLoop(Component):
         while not self._draining:
             try:
                 await self._session()
-            except (KafkaError, OSError, TimeoutError) as error:
+            except Stalled as stall:
+                log.error("consumer.stalled", topic=self._topic.name, detail=str(stall), busy=self._busy)
+                if self._busy:
+                    # A transaction that is too large for a server under load would never end.
+                    self._most = max(LEAST_RECORDS, self._most // 4)
+            except offsets.Superseded:
+                log.warning("consumer.superseded", topic=self._topic.name)
+            except Exception as error:
+                if not isinstance(error, KafkaError) and not is_retryable(error):
+                    raise
                 log.warning(
                     "consumer.disconnected", topic=self._topic.name, error=f"{type(error).__name__}: {error}"[:200]
                 )
-            except Stalled as stall:
-                log.error("consumer.stalled", topic=self._topic.name, detail=str(stall))
-            except offsets.Superseded:
-                log.warning("consumer.superseded", topic=self._topic.name)
             else:
                 pauses = delays(first_s=0.2, cap_s=3.0)
+            if self._placement is not None:
+                self._placement.forget()
             self._placement = None
             if not self._draining:
                 await asyncio.sleep(next(pauses))
@@ -122,7 +136,7 @@ class ConsumerLoop(Component):
 
     async def _session(self) -> None:
         """One connection to the broker, until it fails, stalls or we drain."""
-        cluster_id = await bounded(cluster_id_of(self._kafka), limit_s=10)
+        identity = await bounded(identity_of(self._kafka, self._topic), limit_s=10)
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._kafka.bootstrap,
             client_id=self._kafka.client_id,
@@ -138,12 +152,13 @@ class ConsumerLoop(Component):
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
             retry_backoff_ms=100,
         )
-        placement = Placement(consumer, self._kafka, topic=self._topic, cluster_id=cluster_id, pool=self._pool)
+        placement = Placement(consumer, self._kafka, topic=self._topic, identity=identity, pool=self._pool)
         try:
             await bounded(consumer.start(), limit_s=15)
             consumer.subscribe([self._kafka.topic(self._topic)], listener=placement)
             self._placement = placement
-            watchdog = Watchdog(consumer, placement, topic=self._topic.name, idle=self._paused)
+            name, busy = self._topic.name, lambda: self._busy
+            watchdog = Watchdog(consumer, placement, topic=name, idle=self._paused, busy=busy)
             await first_of(self._read(consumer, placement), watchdog.run())
         finally:
             with contextlib.suppress(TimeoutError, KafkaError):
@@ -151,12 +166,14 @@ class ConsumerLoop(Component):
 
     async def _read(self, consumer: AIOKafkaConsumer, placement: Placement) -> None:
         while not self._draining:
+            self._busy = False
             await self._step(consumer, placement)
 
     async def _step(self, consumer: AIOKafkaConsumer, placement: Placement) -> None:
         if self._paused is not None and self._paused():
             await asyncio.sleep(0.25)
             return
+        self._busy = True
         try:
             await placement.settle()
         except Exception as error:
@@ -165,33 +182,46 @@ class ConsumerLoop(Component):
             log.warning("consumer.database_away", topic=self._topic.name, error=str(error)[:200])
             await asyncio.sleep(0.5)
             return
+        self._busy = False
         for number, position in placement.positions.items():
             self.progress.next.setdefault(number, position)
-        fetched = await consumer.getmany(timeout_ms=200, max_records=self._max_records)
+        if (early := self._batch_at + self._pace_s - time.monotonic()) > 0:
+            await asyncio.sleep(early)
+        fetched = await consumer.getmany(timeout_ms=200, max_records=self._most)
+        placement.notice_new_links()
         batch: list[Inbound] = []
         for partition, rows in fetched.items():
             batch += placement.accept(partition, [inbound_of(row, topic=self._topic.name) for row in rows])
         if batch:
+            self._batch_at = time.monotonic()
+            self._busy = True
             await self._apply_until_durable(batch, placement)
-        elif time.monotonic() - self._looked_at > LOOK_EVERY_S:
+            self._busy = False
+            self._most = min(self._max_records, self._most * 2)
+        if time.monotonic() - self._looked_at > LOOK_EVERY_S:
             self._looked_at = time.monotonic()
             if await self._sent_back(placement):
                 raise offsets.Superseded
 
     async def _sent_back(self, placement: Placement) -> bool:
-        """Whether somebody moved an offset backwards (a rebuild): without new records no transaction would tell."""
+        """Without new records no transaction would tell."""
         try:
-            known = await placement.stored()
+            return await placement.sent_back()
         except Exception as error:
             if not is_retryable(error):
                 raise
             return False
-        return any(known[number] < position for number, position in placement.positions.items() if number in known)
 
     async def _apply_until_durable(self, batch: list[Inbound], placement: Placement) -> None:
+        unclear = False
         for pause in delays(first_s=0.1, cap_s=5.0):
             try:
-                await self._apply_batch(batch, placement)
+                if unclear:
+                    # What was committed before the failure must not be applied again from memory.
+                    stored = await placement.reload()
+                    batch = [record for record in batch if record.offset >= stored.get(record.partition, 0)]
+                if batch:
+                    await self._apply_batch(batch, placement)
                 return
             except Exception as error:
                 if not is_retryable(error):
@@ -199,14 +229,10 @@ class ConsumerLoop(Component):
                 log.warning(
                     "consumer.batch_repeated", topic=self._topic.name, error=f"{type(error).__name__}: {error}"[:300]
                 )
+            unclear = True
             if self._draining:
                 return
             await asyncio.sleep(pause)
-            # What was committed before the failure must not be applied again from memory.
-            raise_if = await placement.reload()
-            batch = [record for record in batch if record.offset >= raise_if.get(record.partition, 0)]
-            if not batch:
-                return
 
     async def _apply_batch(self, batch: list[Inbound], placement: Placement) -> None:
         try:
@@ -223,15 +249,15 @@ class ConsumerLoop(Component):
             await self._apply_batch(batch[middle:], placement)
 
     async def _transaction(self, batch: list[Inbound], placement: Placement, *, refused: Refused | None) -> None:
+        crash("K4")
         moves = placement.moves(batch)
         spans = self._spans(batch)
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                await offsets.move(
-                    connection, moves, cluster_id=placement.cluster_id, topic=self._kafka.topic(self._topic)
-                )
+                await offsets.move(connection, moves, identity=placement.identity, topic=self._kafka.topic(self._topic))
                 rejected = [refused] if refused else list(await self._apply(connection, batch))
                 await outbox.put(connection, [dead_letter(row, group=self._group) for row in rejected])
+                crash("K5")
         except BaseException as error:
             for span in spans:
                 span.error(error)
@@ -239,12 +265,13 @@ class ConsumerLoop(Component):
         finally:
             for span in spans:
                 span.end()
+        crash("K6")
         for row in rejected:
             metrics.DEAD_LETTERS.labels(topic=self._topic.name, reason=row.reason).inc()
             where = {"topic": self._topic.name, "partition": row.inbound.partition, "offset": row.inbound.offset}
             log.warning("record.refused", reason=row.reason, message=row.message[:500], **where)
+        placement.moved(moves)
         for step in moves:
-            placement.positions[step.partition] = step.next
             self.progress.advance(step.partition, step.next)
         metrics.CONSUMED.labels(topic=self._topic.name).inc(len(batch))
         if self._after_commit is not None:
@@ -252,11 +279,12 @@ class ConsumerLoop(Component):
 
     def _spans(self, batch: list[Inbound]) -> list[Span]:
         """A process span for each sampled record, under and linked to its send; the others keep their context."""
-        spans = []
+        spans: list[Span] = []
+        if not self._tracer.exporting:
+            return spans
         for record in batch:
             parent = parse(record.header("traceparent"))
-            record.trace = parent
-            if parent is None or not parent.sampled or not self._tracer.exporting:
+            if parent is None or not parent.sampled:
                 continue
             attributes = messaging("process", self._topic.name, key=(record.key or b"").decode(errors="replace"))
             attributes["messaging.consumer.group.name"] = self._group

@@ -11,11 +11,11 @@ from jobyard_common.contracts.envelope import Envelope, EnvelopeInvalid, Headers
 from jobyard_common.contracts.topics import dlt
 from jobyard_common.contracts.wire import rfc3339, utc_now
 from jobyard_common.messaging.publisher import OutRecord
-from jobyard_common.telemetry.context import TraceContext
+from jobyard_common.telemetry.context import TraceContext, parse
 
 
 class Inbound(msgspec.Struct):
-    """A record of a topic (named without prefix). `trace` is the context under which its effects happen."""
+    """A record of a topic (named without prefix). `trace` is the span of its processing, if there is one."""
 
     topic: str
     partition: int
@@ -25,6 +25,10 @@ class Inbound(msgspec.Struct):
     value: bytes | None
     headers: Headers
     trace: TraceContext | None = None
+
+    def context(self) -> TraceContext | None:
+        """Under what its effects happen: the span of its processing, else what its sender said."""
+        return self.trace or parse(self.header("traceparent"))
 
     def envelope(self) -> Envelope:
         """The CloudEvents attributes; raises EnvelopeInvalid."""

@@ -18,12 +18,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from jobyard_common.contracts.envelope import Headers
 from jobyard_common.contracts.telemetry import Check
 from jobyard_common.db.connection import Connection, Pool
 from jobyard_common.db.errors import is_retryable
+from jobyard_common.messaging.header_pack import pack_headers
 from jobyard_common.messaging.publisher import OutRecord, Publisher, Sent, key_bytes
+from jobyard_common.messaging.relaying import round_begins, round_ended, sort_answers
 from jobyard_common.runtime.backoff import delays
+from jobyard_common.runtime.crash import crash
 from jobyard_common.runtime.supervisor import Component
 from jobyard_common.telemetry.logging import get_logger
 from jobyard_common.telemetry.tracing import Span, Tracer, send_span
@@ -46,7 +48,6 @@ INSERT INTO outbox_dead (id, topic, key, value, headers, reason, created_at)
 SELECT id, topic, key, value, headers, $2, created_at FROM gone
 """
 log = get_logger("relay")
-_headers_out = msgspec.msgpack.Encoder()
 _headers_in = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
 MOST_KEPT = 20_000
 _LAST = 2**63 - 1
@@ -58,10 +59,6 @@ def bucket_of(key: str | bytes | None) -> int:
     return zlib.crc32(key_bytes(key) or b"") % BUCKETS
 
 
-def pack_headers(headers: Headers) -> bytes:
-    return _headers_out.encode(headers)
-
-
 async def put(connection: Connection, records: Sequence[OutRecord]) -> None:
     """Add records in the caller's transaction."""
     if records:
@@ -69,15 +66,15 @@ async def put(connection: Connection, records: Sequence[OutRecord]) -> None:
 
 
 def columns(
-    records: Sequence[OutRecord],
+    records: Sequence[OutRecord], packed: Sequence[bytes] | None = None
 ) -> tuple[list[int], list[str], list[bytes | None], list[bytes | None], list[bytes]]:
-    """Records as the arrays that `PUT` takes."""
+    """Records as the arrays that `PUT` takes; `packed` are their headers where somebody has packed them already."""
     return (
         [bucket_of(record.key) for record in records],
         [record.topic for record in records],
         [key_bytes(record.key) for record in records],
         [record.value for record in records],
-        [pack_headers(record.headers) for record in records],
+        list(packed) if packed is not None else [pack_headers(record.headers) for record in records],
     )
 
 
@@ -187,9 +184,7 @@ class Relay(Component):
         polls, clock, from_start_at = 0, asyncio.get_running_loop().time, 0.0
         while True:
             self._wake.clear()
-            first = min(self._from, min(self._kept, default=self._from))
-            if clock() - from_start_at > self._poll_s:
-                first = 0
+            first = round_begins(self._from, self._kept, full=clock() - from_start_at > self._poll_s)
             if first == 0:
                 from_start_at = clock()
             if len(shards) == SHARDS:
@@ -198,7 +193,7 @@ class Relay(Component):
                 found = await connection.fetch(TAKE, first, shards, self._batch)
             if found:
                 ids = [row[0] for row in found]
-                self._from = ids[-1] + 1 if self._kept.keys() >= set(ids) else 0
+                self._from = round_ended(ids, self._kept)
                 if not await self._publish(connection, ids):
                     self._from = 0
                     await asyncio.sleep(0.5)
@@ -235,27 +230,23 @@ class Relay(Component):
                     record = OutRecord(record.topic, record.key, record.value, headers)
                 records.append(record)
         answers = await self._publisher.send_many(records)
+        crash("K12")
         for span in spans:
             span.end()
-        done, failed = [], []
-        for number, record, answer in zip(ids, records, answers, strict=True):
-            if isinstance(answer, Sent):
-                done.append(number)
-            elif answer.permanent:
-                log.error("relay.record_refused", topic=record.topic, key=repr(record.key), error=str(answer))
-                await connection.execute(BURY, number, str(answer))
-            else:
-                failed.append(answer)
-        if done:
-            await connection.execute(DELETE, done)
-        if failed:
-            log.warning("relay.unacknowledged", records=len(failed), error=str(failed[0]))
+        answered = sort_answers(ids, answers)
+        for number, why in answered.refused:
+            log.error("relay.record_refused", topic=stored[number].topic, key=repr(stored[number].key), error=why)
+            await connection.execute(BURY, number, why)
+        if answered.done:
+            await connection.execute(DELETE, answered.done)
+        if answered.failed:
+            log.warning("relay.unacknowledged", records=len(answered.failed), error=str(answered.failed[0]))
             return False
         for number in ids:
             self._kept.pop(number, None)
         if self._on_sent is not None:
             self._on_sent([(r, a) for r, a in zip(records, answers, strict=True) if isinstance(a, Sent)])
-        if len(done) == len(ids):
+        if len(answered.done) == len(ids):
             self.pending_since = None
         return True
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from jobyard_common.contracts.topics import Topic
@@ -23,8 +23,7 @@ log = get_logger("tail")
 class Tail(Component):
     """Hands every new record of some topics to `on_records`, which must not wait and must not raise.
 
-    With `from_beginning`, everything that the topics hold comes first and `caught_up` is set after it. A lost
-    connection is made anew; `on_gap` is told, because records may have passed meanwhile.
+    A lost connection is made anew; `on_gap` is told, because records may have passed meanwhile.
     """
 
     name = "tail"
@@ -35,16 +34,13 @@ class Tail(Component):
         topics: Sequence[Topic],
         on_records: Callable[[list[Inbound]], None],
         *,
-        from_beginning: bool = False,
         on_gap: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
         self._kafka = kafka
         self._topics = {kafka.topic(topic): topic.name for topic in topics}
         self._on_records = on_records
-        self._from_beginning = from_beginning
         self._on_gap = on_gap
-        self.caught_up = asyncio.Event()
 
     async def start(self) -> None:
         self.spawn(self._run(), name="run")
@@ -67,7 +63,7 @@ class Tail(Component):
             client_id=self._kafka.client_id,
             group_id=None,
             enable_auto_commit=False,
-            auto_offset_reset="earliest" if self._from_beginning else "latest",
+            auto_offset_reset="latest",
             fetch_max_wait_ms=500,
             request_timeout_ms=REQUEST_TIMEOUT_MS + 1_000,
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
@@ -77,22 +73,18 @@ class Tail(Component):
             partitions = sorted(consumer.assignment())
             ends = await bounded(consumer.end_offsets(partitions), limit_s=10)
             for partition in partitions:
-                if self._from_beginning:
-                    await consumer.seek_to_beginning(partition)
-                else:
-                    consumer.seek(partition, ends[partition])
-            await first_of(self._follow(consumer, ends))
+                consumer.seek(partition, ends[partition])
+            if self._on_gap is not None:
+                # What passed between the last session and this position was seen by nobody.
+                self._on_gap()
+            await first_of(self._follow(consumer))
         finally:
             with contextlib.suppress(TimeoutError, KafkaError):
                 await bounded(consumer.stop(), limit_s=5)
 
-    async def _follow(self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> None:
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         while True:
             await self._take(consumer)
-            if not self.caught_up.is_set():
-                positions = [await consumer.position(partition) >= end for partition, end in ends.items()]
-                if all(positions):
-                    self.caught_up.set()
 
     async def _take(self, consumer: AIOKafkaConsumer) -> None:
         fetched = await consumer.getmany(timeout_ms=200, max_records=5000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Mapping
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -13,6 +14,7 @@ from jobyard_common.contracts import topics
 from jobyard_common.messaging.kafka import MAX_REQUEST_BYTES
 
 DAY_MS = 24 * 3600 * 1000
+LISTED_WITHIN_S = 15.0
 
 
 def wanted(*, prefix: str, replication: int, partitions: Mapping[str, int]) -> list[NewTopic]:
@@ -58,9 +60,19 @@ async def ensure_topics(
             for name, code, *message in answer.topic_errors:
                 if code not in (0, 36):
                     raise TopicRefused(f"{name}: error {code} {message}")
+            await _until_listed(admin, {row.name for row in missing})
         return [row.name for row in missing]
     finally:
         await admin.close()
+
+
+async def _until_listed(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """The controller answers before every broker has heard of a topic; nobody shall find it missing."""
+    deadline = time.monotonic() + LISTED_WITHIN_S
+    while absent := names - set(await admin.list_topics()):
+        if time.monotonic() > deadline:
+            raise TopicRefused(f"{min(absent)}: created, but no broker lists it")
+        await asyncio.sleep(0.05)
 
 
 class TopicRefused(Exception):

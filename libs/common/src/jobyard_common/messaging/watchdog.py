@@ -2,7 +2,8 @@
 
 Seen: after a broker and the database had died within seconds of each other, a consumer stayed a member of its group,
 answered every poll with nothing and reported no error. The broker is asked apart from the fetches where each
-partition ends; what we applied is known here.
+partition ends; what we applied is known here. Where PostgreSQL is what takes long, a new session would only begin the
+same work again, and have the group rebalanced twice: it is given more time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from jobyard_common.telemetry import metrics
 LOOK_EVERY_S = 3.0
 ANSWER_WITHIN_S = 5.0
 STALLED_S = 9.0
+BUSY_S = 25.0
 
 
 class Stalled(Exception):
@@ -28,21 +30,29 @@ class Stalled(Exception):
 
 
 class Watchdog:
-    """Looks at one consumer session. `idle` says that it reads nothing on purpose."""
+    """Looks at one consumer session. `idle` says that it reads nothing on purpose, `busy` that it waits for
+    PostgreSQL."""
 
     def __init__(
-        self, consumer: AIOKafkaConsumer, placement: Placement, *, topic: str, idle: Callable[[], bool] | None
+        self,
+        consumer: AIOKafkaConsumer,
+        placement: Placement,
+        *,
+        topic: str,
+        idle: Callable[[], bool] | None,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._consumer = consumer
         self._placement = placement
         self._topic = topic
         self._idle = idle or (lambda: False)
+        self._busy = busy
 
     async def run(self) -> None:
         """Look now and then, for ever.
 
         Raises:
-            Stalled: no progress for `STALLED_S` while records wait.
+            Stalled: no progress for `STALLED_S` while records wait, or for `BUSY_S` while PostgreSQL is asked.
         """
         applied, since = dict(self._placement.positions), time.monotonic()
         while True:
@@ -51,7 +61,7 @@ class Watchdog:
             positions = dict(self._placement.positions)
             if not waiting or positions != applied or self._idle():
                 applied, since = positions, time.monotonic()
-            elif time.monotonic() - since > STALLED_S:
+            elif time.monotonic() - since > (BUSY_S if self._busy() else STALLED_S):
                 raise Stalled(f"{waiting} records wait, none applied for {time.monotonic() - since:.0f} s")
 
     async def _waiting(self) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import secrets
 from contextvars import ContextVar
 
 import msgspec
+
+from jobyard_common.contracts.entropy import random_hex
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?![^-])(.?)", re.DOTALL)
 _NO_TRACE, _NO_SPAN, _ODD = "0" * 32, "0" * 16, frozenset("13579bdf")
@@ -28,11 +29,11 @@ class TraceContext(msgspec.Struct, frozen=True):
 
 
 def new_span_id() -> str:
-    return secrets.token_hex(8)
+    return random_hex(8)
 
 
 def new_trace(*, sampled: bool) -> TraceContext:
-    return TraceContext(secrets.token_hex(16), secrets.token_hex(8), sampled)
+    return TraceContext(random_hex(16), random_hex(8), sampled)
 
 
 def parse(header: str | None) -> TraceContext | None:

@@ -38,6 +38,10 @@ STALE_WRITES = _counter("stale_writes_rejected", "Outcomes that came under a fen
 OUTPUT_DROPPED = _counter("output_lines_dropped", "Output lines given up, by reason.", "reason")
 LOG_RECORDS = _counter("log_records_ingested", "Log records stored.")
 LOG_DROPPED = _counter("log_records_dropped", "Log records given up, by reason.", "reason")
+PARTITION_STOPPED = _gauge(
+    "kafka_partition_stopped", "1 while a partition is not read: Kafka lost records.", "topic", "partition"
+)
+RECORDS_EXPIRED = _counter("records_expired_unread", "Records that Kafka removed before they were applied.", "topic")
 CONSUMER_LAG = _gauge("kafka_consumer_lag_records", "Records not applied yet.", "topic", "partition")
 UPLOADED_BYTES = _counter("uploaded_bytes", "Bytes received by uploads.")
 STREAMS_OPEN = _gauge("streams_open", "Event streams that clients hold open.")
