@@ -13,6 +13,8 @@ from typing import Protocol
 
 import msgspec
 
+from jobyard_executor.domain.child import ChildJob
+
 SEQ_PER_ATTEMPT = 10**9
 
 
@@ -66,13 +68,14 @@ class OutputFile(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why an attempt did not succeed; `code` is what retry rules match."""
+    """Why an attempt did not succeed; `code` is what retry rules match, `retry_after_s` the pause it asked for."""
 
     code: str
     message: str
     type: str | None = None
     detail: str | None = None
     retryable: bool = True
+    retry_after_s: float | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -97,6 +100,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     truncated: bool = False
     files: tuple[OutputFile, ...] = ()
     last_seq: int = 0
+    children: tuple[ChildJob, ...] = ()
 
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):

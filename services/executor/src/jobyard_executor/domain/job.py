@@ -37,13 +37,16 @@ class Cause(StrEnum):
     PARENTS_DONE = "parents_done"
     PARENTS_DONE_EARLY = "parents_done_early"
     PARENT_FAILED = "parent_failed"
+    SUPERSEDED = "superseded"
+    TOOL_RETIRED = "tool_retired"
 
 
 class Job(msgspec.Struct):
     """A row of `job`, in the order of `store.jobs.COLUMNS`. Times are UTC.
 
     `event_no` is the number of events published; `failures` counts what burns `max_attempts`; `pending` the parents
-    that are not done; `traceparent` is the context of the ingest, `run_trace` that of the last attempt.
+    that are not done; `traceparent` is the context of the ingest, `run_trace` that of the last attempt. `twin_id` is
+    the job that answers for this one: it took its place, or gave it its result.
     """
 
     job_id: str
@@ -77,6 +80,9 @@ class Job(msgspec.Struct):
     spec: str
     error: str | None
     progress: str | None
+    schedule_id: str | None = None
+    twin_id: str | None = None
+    place: str | None = None
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -100,12 +106,13 @@ class Refusal(StrEnum):
 
 WAITING = frozenset({S.SCHEDULED, S.BLOCKED, S.QUEUED, S.RETRY_WAIT})
 ACTIVE = frozenset({S.RUNNING, S.CANCELLING})
+_NOT_STARTED = frozenset({S.SCHEDULED, S.BLOCKED, S.QUEUED})
 
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    S.ACCEPTED: frozenset({S.SCHEDULED, S.BLOCKED, S.QUEUED, S.FAILED, S.CANCELLED, S.EXPIRED}),
+    S.ACCEPTED: frozenset({S.SCHEDULED, S.BLOCKED, S.QUEUED, S.SUCCEEDED, S.FAILED, S.CANCELLED, S.EXPIRED}),
     S.SCHEDULED: frozenset({S.QUEUED, S.SCHEDULED, S.CANCELLED, S.EXPIRED}),
     S.BLOCKED: frozenset({S.QUEUED, S.SCHEDULED, S.FAILED, S.CANCELLED, S.EXPIRED}),
-    S.QUEUED: frozenset({S.RUNNING, S.CANCELLED, S.EXPIRED}),
+    S.QUEUED: frozenset({S.RUNNING, S.FAILED, S.CANCELLED, S.EXPIRED}),
     S.RUNNING: frozenset({S.SUCCEEDED, S.FAILED, S.RETRY_WAIT, S.QUEUED, S.CANCELLING, S.EXPIRED}),
     S.CANCELLING: frozenset({S.CANCELLED}),
     S.RETRY_WAIT: frozenset({S.QUEUED, S.CANCELLED, S.EXPIRED}),
@@ -192,6 +199,10 @@ def _waiting(job: Job, cause: Cause) -> Step | Refusal:
         return Step(S.SCHEDULED, "scheduled")
     if cause is Cause.PARENT_FAILED and job.state is S.BLOCKED:
         return Step(S.FAILED, "failed", Reason.DEPENDENCY_FAILED)
+    if cause is Cause.SUPERSEDED and job.state in _NOT_STARTED and job.attempt == 0:
+        return Step(S.CANCELLED, "cancelled", Reason.SUPERSEDED)
+    if cause is Cause.TOOL_RETIRED and job.state is S.QUEUED:
+        return Step(S.FAILED, "failed", Reason.REJECTED)
     return Refusal.NOT_WAITING
 
 

@@ -23,6 +23,15 @@ class LeaseTerms:
         if not self.beat < self.trust < self.ttl:
             raise ValueError("beat < trust window < TTL must hold")
 
+    def trusted_until(self, began: float) -> float:
+        """Until when, in monotonic seconds, a good beat that began at `began` lets tools run."""
+        return began + self.trust.total_seconds()
+
+
+def may_start(*, at: float, trusted_until: float, claims_open: bool) -> bool:
+    """Whether what was claimed may be started. The process may have slept between the claim and its answer."""
+    return claims_open and at < trusted_until
+
 
 @dataclass
 class Watch:

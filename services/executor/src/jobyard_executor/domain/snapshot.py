@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
-from jobyard_common.contracts.jobs import JobSpec
+from jobyard_common.contracts.jobs import JobSpec, JobState
 from jobyard_common.contracts.wire import decode
 
+from jobyard_executor.domain.epoch import incarnation_of
 from jobyard_executor.domain.job import Job
 
 NULL = msgspec.Raw(b"null")
-EPOCH_SHIFT = 42
-FENCE_SHIFT = 40
 _encode = msgspec.json.Encoder().encode
 
 
@@ -48,15 +48,18 @@ class Snapshot(msgspec.Struct):
     origin_id: str | None
     workflow_id: str | None = None
     schedule_id: str | None = None
+    duplicate_of: str | msgspec.UnsetType = msgspec.UNSET
+    cached_from: str | msgspec.UnsetType = msgspec.UNSET
 
 
+@lru_cache(maxsize=4096)
 def moment(value: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds; `value` is UTC."""
+    """RFC 3339 in UTC with milliseconds; `value` is UTC. A job's times are shown in each of its events."""
     return value.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def _moment(value: datetime | None) -> str | None:
-    return None if value is None else value.isoformat(timespec="milliseconds")[:23] + "Z"
+    return None if value is None else moment(value)
 
 
 def millis_between(start: datetime | None, end: datetime | None) -> int | None:
@@ -69,6 +72,7 @@ def snapshot(job: Job, *, spec: JobSpec | None = None, progress: str | None = No
     """The job as JSON text. `spec` saves decoding it again; `progress` is a newer one than the row's."""
     spec = spec or decode(JobSpec, job.spec.encode())
     shown = progress or job.progress
+    twin = job.twin_id or msgspec.UNSET
     return _encode(
         Snapshot(
             job.job_id,
@@ -100,10 +104,19 @@ def snapshot(job: Job, *, spec: JobSpec | None = None, progress: str | None = No
             job.traceparent[3:35],
             job.parent_id,
             job.origin_id,
+            workflow_id=job.place.partition(":")[0] if job.place else None,
+            schedule_id=job.schedule_id,
+            duplicate_of=twin if job.state is not JobState.SUCCEEDED else msgspec.UNSET,
+            cached_from=twin if job.state is JobState.SUCCEEDED else msgspec.UNSET,
         )
     )
 
 
+def twin_name(job: Job) -> str:
+    """What the job that answers for this one is called in its documents."""
+    return "cached_from" if job.state is JobState.SUCCEEDED else "duplicate_of"
+
+
 def incarnation(job: Job, *, epoch: int) -> int:
     """Grows with every new epoch of the database and with every new life of an id; fits a double exactly."""
-    return (epoch << EPOCH_SHIFT) + job.born_ms
+    return incarnation_of(epoch, job.born_ms)

@@ -21,13 +21,15 @@ from jobyard_executor.store.write import Write
 
 
 async def resolve_children(engine: Engine, connection: Connection, ended: Sequence[Job]) -> bool:
-    """Unblock or fail the children of `ended`; returns whether any of them became ready."""
+    """Unblock or fail the children of `ended`, and go on with their runs; returns whether a job became ready."""
     unblocked = False
+    placed: list[Job] = []
     while ended:
+        placed += [job for job in ended if job.place is not None]
         succeeded = {job.job_id for job in ended if job.state is JobState.SUCCEEDED}
         open_edges = await edges.close(connection, [job.job_id for job in ended])
         if not open_edges:
-            return unblocked
+            break
         children: dict[str, list[str]] = {}
         for parent_id, child_id in open_edges:
             children.setdefault(child_id, []).append(parent_id)
@@ -37,7 +39,8 @@ async def resolve_children(engine: Engine, connection: Connection, ended: Sequen
             unblocked |= _resolve(engine, write, child, parents=children[child_id], succeeded=succeeded)
         await write.flush(connection)
         ended = write.terminal
-    return unblocked
+    # Last, because a run is locked after every job.
+    return await engine.advance_runs(engine, connection, placed) or unblocked if placed else unblocked
 
 
 def _resolve(engine: Engine, write: Write, child: Job, *, parents: Sequence[str], succeeded: set[str]) -> bool:

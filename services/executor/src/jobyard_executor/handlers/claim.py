@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,15 +17,27 @@ from jobyard_common.telemetry import metrics
 from jobyard_common.telemetry.context import TraceContext, parse
 from jobyard_common.telemetry.tracing import Kind, Span
 
-from jobyard_executor.domain import lane as lanes
 from jobyard_executor.domain.assignment import Assignment, InputFile
+from jobyard_executor.domain.fairness import FairTree
 from jobyard_executor.domain.job import Cause, Job, Step, next_state
-from jobyard_executor.domain.lane import FairShare, Lane, runnable
+from jobyard_executor.domain.lane import Lane, runnable
+from jobyard_executor.domain.lane import parse as parse_lane
+from jobyard_executor.domain.plan import Waiting
+from jobyard_executor.domain.plan import plan as make_plan
+from jobyard_executor.domain.work_queues import WorkQueues
 from jobyard_executor.handlers.context import Engine
+from jobyard_executor.handlers.walk import Walk
 from jobyard_executor.store import claiming
+from jobyard_executor.store.claiming import Room
+from jobyard_executor.store.rules import rules
 from jobyard_executor.store.write import Write
 
 RULES_S = 0.5
+MOST_KNOWN = 10_000
+NEXT_STEP_S = 0.01
+MOST_EMPTY = 5
+"""Steps of the walk that may find nothing at that pace; then the walk goes on with the poll."""
+_NO_LIMITS = Room({}, frozenset(), None, frozenset())
 
 
 class Held(msgspec.Struct):
@@ -51,12 +64,24 @@ class Claimer:
     pool: asyncpg.Pool
     tools: frozenset[tuple[str, str]]
     levels: frozenset[str]
-    fair: FairShare = field(default_factory=FairShare)
-    standing: frozenset[str] = frozenset()
-    paused: frozenset[str] = frozenset()
+    queues: WorkQueues = field(default_factory=WorkQueues)
+    version: str = ""
+    roles: tuple[str, ...] = ("work",)
+    busy_queues: Callable[[], Iterable[str]] = tuple
+    """The queue of each job that runs here, asked only where a queue has a pool of its own."""
+    fair: FairTree = field(default_factory=FairTree)
+    held_until: float = 0.0
+    """Nothing is claimed before this, by the monotonic clock."""
+    wait_s: float | None = None
+    """After an empty claim: when another may find something, because a rate allows a start again or because the walk
+    has not seen all lanes; None if only news can help."""
+    _empty: int = 0
+    _limits: frozenset[str] = frozenset()
+    _paused: frozenset[str] = frozenset()
     _rules_until: float = 0.0
-    _cursor: str = ""
+    _walk: Walk = field(default_factory=Walk)
     _parsed: dict[str, Lane] = field(default_factory=dict)
+    _made: set[str] = field(default_factory=set)
 
     def offer(self, tools: frozenset[tuple[str, str]]) -> None:
         """Claim these tools from now on."""
@@ -65,68 +90,123 @@ class Claimer:
 
     async def claim(self, session: str, *, free: Mapping[str, int], claim_id: str | None = None) -> list[Held] | None:
         """Take as many jobs as fit; an empty list if none waits, None if the session is not alive any more."""
+        self.wait_s = None
+        found = await self._claim(session, free, claim_id or new_id("clm"))
+        self._empty = 0 if found else self._empty + 1
+        if not found and self._walk.begun and self._empty < MOST_EMPTY:
+            self.wait_s = NEXT_STEP_S
+        return found
+
+    async def _claim(self, session: str, free: Mapping[str, int], claim_id: str) -> list[Held] | None:
+        if self.engine.clock.monotonic() < self.held_until:
+            return []
         async with self.pool.acquire() as connection:
             waiting = await self._lanes(connection)
             if not waiting:
                 return []
             async with connection.transaction():
-                if not await claiming.alive(connection, session):
+                standing = await claiming.alive(connection, session)
+                if standing is None:
                     return None
-                return await self._take(connection, waiting, session, free, claim_id or new_id("clm"))
+                self._paused = standing.paused
+                waiting = [row for row in waiting if row.lane.queue not in standing.paused]
+                if standing.drained or not waiting:
+                    return []
+                return await self._take(connection, waiting, session, free, claim_id)
 
-    async def _lanes(self, connection: Connection) -> list[tuple[str, Lane]]:
-        found = await claiming.lanes(connection, after=self._cursor)
-        self._cursor = found[-1] if len(found) == claiming.MAX_LANES else ""
-        fit = [(text, self._parse(text)) for text in found]
-        fit = [(text, lane) for text, lane in fit if runnable(lane, tools=self.tools, levels=self.levels)]
-        if fit:
+    async def _lanes(self, connection: Connection) -> list[Waiting]:
+        """Lanes that may run here; a walk that ended behind the last of them begins anew."""
+        due = self.engine.clock.monotonic() >= self._rules_until
+        without: frozenset[str] = frozenset() if due else self._paused
+        for _ in range(2):
+            begun = self._walk.begun
+            found = await self._walk.step(connection, queues=self.queues.names, without=without)
+            fit = []
+            for row in found:
+                if row.lane is None or row.first is None:
+                    continue
+                lane = self._parse(row.lane)
+                if runnable(lane, tools=self.tools, levels=self.levels):
+                    fit.append(Waiting(row.lane, lane, row.first))
+            if fit or not begun:
+                break
+        if fit or (due and self._paused):
             await self._look_at_rules(connection)
-        return [(text, lane) for text, lane in fit if lane.queue not in self.paused]
+        return fit
 
     async def _look_at_rules(self, connection: Connection) -> None:
-        """Pauses and declared limits change rarely: they take effect within `RULES_S`."""
+        """Limits and weights change rarely: they take effect within `RULES_S`. Pauses are read in every claim."""
         now = self.engine.clock.monotonic()
         if now < self._rules_until:
             return
-        self.paused = await claiming.paused_queues(connection)
-        self.standing = await claiming.standing_limits(connection)
+        found = await rules(connection)
+        self._limits, self.fair.weights = found.limits, found.weights
         self._rules_until = now + RULES_S
 
     def _parse(self, text: str) -> Lane:
         lane = self._parsed.get(text)
         if lane is None:
-            if len(self._parsed) > 10_000:
+            if len(self._parsed) > MOST_KNOWN:
                 self._parsed.clear()
-            lane = self._parsed[text] = lanes.parse(text)
+            lane = self._parsed[text] = parse_lane(text)
         return lane
 
     async def _take(
         self,
         connection: Connection,
-        waiting: list[tuple[str, Lane]],
+        waiting: list[Waiting],
         session: str,
         free: Mapping[str, int],
         claim_id: str,
     ) -> list[Held]:
-        keys = {key for _, lane in waiting for key in lane.limits() if key.startswith("key:") or key in self.standing}
-        room = await claiming.room(connection, keys)
-        plan = lanes.plan(waiting, free=free, room=room, fair=self.fair)
+        room = await self._room(connection, waiting)
+        plan = make_plan(waiting, free=free, room=room.left, tree=self.fair)
         if not plan.orders:
+            self.wait_s = room.wait_s
             return []
         taken = await claiming.take(connection, plan)
         write = self.engine.write(taken.epoch)
-        now = self.engine.clock.now()
+        now, actor = self.engine.clock.now(), self.engine.worker_actor
         held = []
         for job, fence in taken.rows:
             write.drop("unready", job.job_id)
-            started = self._start(write, job, fence, session=session, claim_id=claim_id, now=now)
+            started = self._start(write, job, fence, session=session, claim_id=claim_id, now=now, actor=actor)
             if started is not None:
                 held.append(started)
+        if room.rated:
+            await self._spend(connection, held, room.rated)
         await write.flush(connection)
         self._account(held)
         return held
 
-    def _start(self, write: Write, job: Job, fence: int, *, session: str, claim_id: str, now: datetime) -> Held | None:
+    async def _room(self, connection: Connection, waiting: list[Waiting]) -> Room:
+        keys = {key for row in waiting for key in row.lane.limits() if key.startswith("key:") or key in self._limits}
+        found = _NO_LIMITS
+        if keys:
+            made = sorted(key for key in keys if key.startswith("key:") and key not in self._made)
+            if made:
+                await claiming.make_limits(connection, made)
+                self._made = {*made} if len(self._made) > MOST_KNOWN else {*self._made, *made}
+            found = await claiming.room(connection, sorted(keys))
+            self._made -= found.gone
+        if self.queues.pools:
+            busy = Counter(self.busy_queues())
+            pools = {f"pool:{queue}": max(0, slots - busy[queue]) for queue, slots in self.queues.pools.items()}
+            found = msgspec.structs.replace(found, left={**found.left, **pools})
+        return found
+
+    async def _spend(self, connection: Connection, held: list[Held], rated: frozenset[str]) -> None:
+        starts: Counter[str] = Counter()
+        for one in held:
+            spec, tenant = one.spec, one.job.tenant
+            keys = (f"queue:{spec.queue}", f"tool:{spec.tool}", f"tenant:{tenant}")
+            starts.update(key for key in (*keys, f"key:{tenant}/{spec.concurrency_key}") if key in rated)
+        if starts:
+            await claiming.spend(connection, starts)
+
+    def _start(
+        self, write: Write, job: Job, fence: int, *, session: str, claim_id: str, now: datetime, actor: str
+    ) -> Held | None:
         if not isinstance(next_state(job, Cause.CLAIMED), Step):
             return None
         spec = decode(JobSpec, job.spec.encode())
@@ -142,7 +222,7 @@ class Claimer:
             "leased", job.job_id, fence, session, claim_id, job.tenant, spec.queue, spec.tool, spec.concurrency_key,
             job.attempt, job.started_at,
         )  # fmt: skip
-        write.event(job, "started", at=job.started_at, actor=self.engine.worker_actor, spec=spec)
+        write.event(job, "started", at=job.started_at, actor=actor, spec=spec)
         return Held(job, spec, _assignment(job, spec, span.context), span)
 
     def _span(self, job: Job, spec: JobSpec) -> Span:
@@ -163,14 +243,13 @@ class Claimer:
         )
 
     def _account(self, held: list[Held]) -> None:
-        charged: dict[str, int] = {}
+        charged = Counter((one.job.tenant, one.spec.fairness_key or "", one.spec.queue) for one in held)
+        waits = {queue: metrics.JOB_WAIT.labels(queue=queue) for _, _, queue in charged}
         for one in held:
-            key = f"{one.job.tenant}/{one.spec.fairness_key or ''}"
-            charged[key] = charged.get(key, 0) + 1
             if one.job.started_at and one.job.queued_at:
-                waited = (one.job.started_at - one.job.queued_at).total_seconds()
-                metrics.JOB_WAIT.labels(queue=one.spec.queue).observe(waited)
+                waits[one.spec.queue].observe((one.job.started_at - one.job.queued_at).total_seconds())
         self.fair.charge(charged)
+        self.engine.flow.went(charged)
 
 
 def _assignment(job: Job, spec: JobSpec, trace: TraceContext) -> Assignment:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 
 import msgspec
 from jobyard_common.contracts.jobs import Actor, ActorKind
+from jobyard_common.db.connection import Connection
 from jobyard_common.runtime.clock import Clock
 from jobyard_common.telemetry.tracing import Tracer
 
+from jobyard_executor.domain.flow import FlowMeter
+from jobyard_executor.domain.job import Job
+from jobyard_executor.domain.run_memory import RunMemory
 from jobyard_executor.store.write import Keep, Write
 
 SYSTEM = msgspec.json.encode(Actor(ActorKind.SYSTEM, "executor")).decode()
@@ -19,6 +24,11 @@ SYSTEM = msgspec.json.encode(Actor(ActorKind.SYSTEM, "executor")).decode()
 
 def nothing() -> None:
     """Nobody needs to be woken."""
+
+
+async def no_runs(_engine: Engine, _connection: Connection, _ended: Sequence[Job]) -> bool:
+    """An engine whose jobs belong to no workflow."""
+    return False
 
 
 @dataclass
@@ -33,8 +43,12 @@ class Engine:
     unknown_parent_after: timedelta = timedelta(minutes=10)
     dice: random.Random = field(default_factory=random.Random)
     known_tools: set[tuple[str, str]] = field(default_factory=set)
+    flow: FlowMeter = field(default_factory=FlowMeter)
     wake_claim: Callable[[], None] = nothing
     wake_relay: Callable[[], None] = nothing
+    wake_runs: Callable[[], None] = nothing
+    advance_runs: Callable[[Engine, Connection, Sequence[Job]], Awaitable[bool]] = no_runs
+    run_memory: RunMemory = field(default_factory=RunMemory)
     keep_records: Keep = lambda _ids, _records: None
     stop_running: Callable[[str, int], None] = lambda _job_id, _fence: None
 
@@ -42,9 +56,9 @@ class Engine:
     def source(self) -> str:
         return "/jobyard/executor"
 
-    @property
+    @cached_property
     def worker_actor(self) -> str:
         return msgspec.json.encode(Actor(ActorKind.WORKER, self.instance)).decode()
 
     def write(self, epoch: int) -> Write:
-        return Write(epoch=epoch, source=self.source, keep=self.keep_records)
+        return Write(epoch=epoch, source=self.source, keep=self.keep_records, came=self.flow.came)

@@ -6,6 +6,7 @@ alone; it fails with `result_unstorable` and its neighbours are not delayed by i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from copy import copy
 from datetime import datetime, timedelta
@@ -15,11 +16,16 @@ import msgspec
 from jobyard_common.contracts.jobs import TERMINAL, JobError, JobState
 from jobyard_common.db.connection import Connection
 from jobyard_common.db.errors import is_poison
+from jobyard_common.runtime.crash import crash
 from jobyard_common.telemetry import metrics
 
 from jobyard_executor.domain.assignment import Failure, Outcome, Verdict
-from jobyard_executor.domain.job import ACTIVE, Cause, Job, Step, next_state
+from jobyard_executor.domain.child import MAX_CHILDREN
+from jobyard_executor.domain.job import Cause, Job, Step, next_state
+from jobyard_executor.domain.ownership import owns
 from jobyard_executor.domain.retry import pause_before_next
+from jobyard_executor.handlers.answer_from_cache import Kept
+from jobyard_executor.handlers.bear_children import bear_children
 from jobyard_executor.handlers.children import resolve_children
 from jobyard_executor.handlers.claim import Held
 from jobyard_executor.handlers.context import Engine
@@ -58,23 +64,35 @@ class Ended(msgspec.Struct):
 
 async def finish(engine: Engine, pool: asyncpg.Pool, batch: Sequence[Ended]) -> None:
     """Store the ends of attempts. Those that are no longer ours are dropped and counted."""
+    crash("K9")
+    if len(batch) > 1 and sum(len(ended.outcome.children) for ended in batch) > MAX_CHILDREN:
+        # Many births make neighbours wait: such attempts finish in transactions of their own.
+        await _halves(engine, pool, batch)
+        return
     try:
-        async with pool.acquire() as connection, connection.transaction():
-            stored, ready = await _store(engine, connection, batch)
+        async with pool.acquire() as connection:
+            async with connection.transaction():
+                stored, ready = await _store(engine, connection, batch)
+                crash("K10")
+            crash("K11")
     except asyncpg.PostgresError as error:
         if not is_poison(error):
             raise
         if len(batch) == 1:
             await finish(engine, pool, [_unstorable(batch[0], error)])
             return
-        middle = len(batch) // 2
-        await finish(engine, pool, batch[:middle])
-        await finish(engine, pool, batch[middle:])
+        await _halves(engine, pool, batch)
         return
     if ready:
         engine.wake_claim()
     engine.wake_relay()
     _close(batch, stored)
+
+
+async def _halves(engine: Engine, pool: asyncpg.Pool, batch: Sequence[Ended]) -> None:
+    middle = len(batch) // 2
+    await finish(engine, pool, batch[:middle])
+    await finish(engine, pool, batch[middle:])
 
 
 def _unstorable(ended: Ended, error: BaseException) -> Ended:
@@ -92,33 +110,37 @@ async def _store(engine: Engine, connection: Connection, batch: Sequence[Ended])
     # Copies: a transaction that fails is repeated from what we held before it.
     locked = await jobs.lock_held(connection, {ended.outcome.job_id: copy(ended.held.job) for ended in batch})
     write = engine.write(locked.epoch)
+    kept = Kept()
     now = engine.clock.now()
     stored = set()
     ready = False
     for ended in batch:
         job = locked.jobs.get(ended.outcome.job_id)
-        if job is None or not _is_ours(job, ended.held):
+        if job is None or not owns(job, fence=ended.held.assignment.fence, session=ended.held.job.session):
             metrics.STALE_WRITES.inc()
             continue
         _end(engine, write, job, ended, now=now)
+        kept.add(job, ended.held.spec, now=now)
         stored.add(job.job_id)
         ready = ready or job.state is JobState.QUEUED
     await write.flush(connection)
-    return stored, await resolve_children(engine, connection, write.terminal) or ready
-
-
-def _is_ours(job: Job, held: Held) -> bool:
-    return job.state in ACTIVE and job.fence == held.assignment.fence and job.session == held.job.session
+    await kept.store(connection)
+    ready = await resolve_children(engine, connection, write.terminal) or ready
+    outcomes = [ended.outcome for ended in batch if ended.outcome.children and ended.outcome.job_id in stored]
+    families = [(locked.jobs[outcome.job_id], outcome) for outcome in outcomes]
+    if families:
+        await bear_children(engine, connection, [one for one in families if one[0].state is JobState.SUCCEEDED])
+        ready = True
+    return stored, ready
 
 
 def _end(engine: Engine, write: Write, job: Job, ended: Ended, *, now: datetime) -> None:
     held, outcome, spec = ended.held, ended.outcome, ended.held.spec
     now = max(now, job.started_at or now)
     failure = _failure(outcome)
+    pause = _pause(engine, job, ended, now=now) if failure else None
     past_deadline = spec.deadline_at is not None and now >= spec.deadline_at
-    step = next_state(
-        job, _CAUSES[outcome.verdict], pause=_pause(engine, job, ended, now=now), past_deadline=past_deadline
-    )
+    step = next_state(job, _CAUSES[outcome.verdict], pause=pause, past_deadline=past_deadline)
     assert isinstance(step, Step)
     if held.progress is not None:
         job.progress = held.progress
@@ -152,6 +174,7 @@ def _pause(engine: Engine, job: Job, ended: Ended, *, now: datetime) -> timedelt
         first_queued_at=job.created_at,
         now=now,
         dice=engine.dice,
+        asked_s=outcome.failure.retry_after_s if outcome.failure else None,
     )
 
 
@@ -174,6 +197,8 @@ def _error_text(failure: Failure, job: Job) -> str:
 
 def _close(batch: Sequence[Ended], stored: set[str]) -> None:
     """End the spans of the attempts, and count."""
+    counts: Counter[tuple[str, str]] = Counter()
+    times = {tool: metrics.JOB_RUN.labels(tool=tool) for tool in {ended.held.spec.tool for ended in batch}}
     for ended in batch:
         outcome, tool = ended.outcome, ended.held.spec.tool
         if outcome.verdict is not Verdict.SUCCEEDED:
@@ -181,5 +206,7 @@ def _close(batch: Sequence[Ended], stored: set[str]) -> None:
         ended.held.span.set("job.verdict", outcome.verdict.value)
         ended.held.span.end()
         if outcome.job_id in stored:
-            metrics.JOBS_FINISHED.labels(tool=tool, outcome=outcome.verdict.value).inc()
-            metrics.JOB_RUN.labels(tool=tool).observe(outcome.run_ms / 1000)
+            counts[tool, outcome.verdict.value] += 1
+            times[tool].observe(outcome.run_ms / 1000)
+    for (tool, verdict), count in counts.items():
+        metrics.JOBS_FINISHED.labels(tool=tool, outcome=verdict).inc(count)

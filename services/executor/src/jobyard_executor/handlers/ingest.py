@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from jobyard_common.contracts import jobs as contract
+from jobyard_common.contracts import workflows as flow
 from jobyard_common.contracts.ids import is_id
 from jobyard_common.contracts.wire import WireError, decode
 from jobyard_common.db.connection import Connection
@@ -12,6 +13,7 @@ from jobyard_common.messaging.inbound import Inbound, Refused
 
 from jobyard_executor.handlers.context import Engine
 from jobyard_executor.handlers.orders import Order, OrderCommand, apply_orders
+from jobyard_executor.handlers.start_runs import RunCommand, RunOrder, apply_run_orders
 from jobyard_executor.handlers.submit import Submitted, submit_jobs
 
 _ORDERS: dict[str, type[OrderCommand]] = {
@@ -19,6 +21,11 @@ _ORDERS: dict[str, type[OrderCommand]] = {
     contract.RETRY: contract.RetryJob,
     contract.REPLAY: contract.ReplayJob,
     contract.RESCHEDULE: contract.RescheduleJob,
+}
+_RUN_ORDERS: dict[str, type[RunCommand]] = {
+    flow.START_RUN: flow.StartRun,
+    flow.CANCEL_RUN: flow.CancelRun,
+    flow.RETRY_RUN: flow.RetryRun,
 }
 
 
@@ -28,9 +35,10 @@ class Ingest:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._stops: list[tuple[str, int]] = []
+        self._runs: list[RunOrder] = []
 
     async def apply(self, connection: Connection, batch: list[Inbound]) -> Sequence[Refused]:
-        self._stops = []
+        self._stops, self._runs = [], []
         submits: list[Submitted] = []
         orders: list[Order] = []
         refused: list[Refused] = []
@@ -42,6 +50,8 @@ class Ingest:
         refused += await submit_jobs(self._engine, connection, submits)
         for run in _runs(orders):
             self._stops += await apply_orders(self._engine, connection, run)
+        if self._runs:
+            refused += await apply_run_orders(self._engine, connection, self._runs)
         return refused
 
     def after_commit(self) -> None:
@@ -50,6 +60,8 @@ class Ingest:
             self._engine.stop_running(job_id, fence)
         self._engine.wake_claim()
         self._engine.wake_relay()
+        if self._runs:
+            self._engine.wake_runs()
 
     def _sort(self, record: Inbound, submits: list[Submitted], orders: list[Order]) -> None:
         """Raises WireError or _Unusable."""
@@ -57,18 +69,30 @@ class Ingest:
         kind = headers.get("ce_type", b"").decode(errors="replace")
         if record.value is None:
             raise _Unusable("the record has no value")
-        trace = (record.trace or self._engine.tracer.root()).format()
+        trace = (record.context() or self._engine.tracer.root()).format()
         if kind == contract.SUBMIT:
             command = decode(contract.SubmitJob, record.value)
             _check_ids(command.job_id)
             correlation = headers.get("ce_correlationid", b"").decode(errors="replace") or command.job_id
             submits.append(Submitted(command, correlation, trace, record))
             return
+        if kind in _RUN_ORDERS:
+            self._sort_run(record, _RUN_ORDERS[kind], headers, trace)
+            return
         if kind not in _ORDERS:
             raise _Unusable(f"no command is called {kind[:100]!r}")
         order = decode(_ORDERS[kind], record.value)
         _check_ids(order.job_id, *(() if not hasattr(order, "new_job_id") else (order.new_job_id,)))
         orders.append(Order(order, trace, record))
+
+    def _sort_run(self, record: Inbound, shape: type[RunCommand], headers: dict[str, bytes], trace: str) -> None:
+        assert record.value is not None
+        command = decode(shape, record.value)
+        for run_id in (command.run_id, getattr(command, "new_run_id", command.run_id)):
+            if not is_id("wfr", run_id):
+                raise _Unusable(f"{run_id[:64]!r} is no id of a run")
+        correlation = headers.get("ce_correlationid", b"").decode(errors="replace") or command.run_id
+        self._runs.append(RunOrder(command, correlation, trace, record))
 
 
 class _Unusable(ValueError):

@@ -20,8 +20,9 @@ def move(
     actor: str,
     spec: JobSpec | None = None,
     outputs: tuple[str, ...] = (),
+    data: str | None = None,
 ) -> None:
-    """`job` must be locked by this transaction, and only once in this Write."""
+    """`job` must be locked by this transaction, and only once in this Write. `data` is JSON for its lifecycle row."""
     spec = spec or decode(JobSpec, job.spec.encode())
     before = job.state
     advance(job, step, now=now)
@@ -35,4 +36,4 @@ def move(
         write.drop("unleased", job.job_id)
     write.entered(job, spec=spec)
     write.changed(job)
-    write.event(job, step.verb, at=now, actor=actor, spec=spec, outputs=outputs)
+    write.event(job, step.verb, at=now, actor=actor, spec=spec, outputs=outputs, data=data)

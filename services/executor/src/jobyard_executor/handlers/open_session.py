@@ -31,4 +31,5 @@ async def open_session(
             tools=sorted(f"{name}@{version}" for name, version in claimer.tools),
             levels=sorted(claimer.levels),
             slots=msgspec.json.encode(dict(free)).decode(),
+            offer=sessions.Offer(claimer.version, claimer.roles, claimer.queues.told()),
         )

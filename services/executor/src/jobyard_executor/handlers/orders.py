@@ -21,6 +21,7 @@ from jobyard_common.contracts.wire import decode
 from jobyard_common.db.connection import Connection
 from jobyard_common.messaging.inbound import Inbound
 
+from jobyard_executor.domain.birth import leaves_tombstone
 from jobyard_executor.domain.job import Cause, Job, Refusal, Step, next_state
 from jobyard_executor.handlers.children import resolve_children
 from jobyard_executor.handlers.context import Engine
@@ -43,7 +44,8 @@ class Outcome(StrEnum):
 class Order(msgspec.Struct):
     command: OrderCommand
     traceparent: str
-    inbound: Inbound
+    inbound: Inbound | None = None
+    note: str | None = None
 
 
 async def apply_orders(engine: Engine, connection: Connection, orders: Sequence[Order]) -> list[tuple[str, int]]:
@@ -69,7 +71,7 @@ async def apply_orders(engine: Engine, connection: Connection, orders: Sequence[
         elif isinstance(command, RetryJob):
             outcome, target = await _retry(connection, write, job, order, born, now=now)
         else:
-            outcome, target = _replay(job, order, born, now=now)
+            outcome, target = _replay(write, job, order, born, now=now)
         write.add("seen", command.command_id, command.tenant, outcome.value, target, now)
     await write.flush(connection)
     await resolve_children(engine, connection, write.terminal)
@@ -83,7 +85,7 @@ def _actor(command: OrderCommand) -> str:
 
 def _unknown(write: Write, command: OrderCommand, *, exists: bool, now: datetime) -> Outcome:
     """A cancel may overtake its submit: the job is then born cancelled."""
-    if isinstance(command, CancelJob) and not exists:
+    if leaves_tombstone(cancel=isinstance(command, CancelJob), exists=exists):
         write.add("tombstones", command.job_id, command.tenant, _actor(command), now)
     return Outcome.NOT_FOUND
 
@@ -127,15 +129,26 @@ async def _retry(
     running = await store.unfinished_retry(connection, job.job_id, tenant=job.tenant)
     if running is None:
         born.append(_copy(job, order, now=now, made_by="retry"))
+        _handled(write, job, order, now=now)
     return Outcome.APPLIED, running or order.command.new_job_id
 
 
-def _replay(job: Job, order: Order, born: list[Submitted], *, now: datetime) -> tuple[Outcome, str]:
+def _replay(write: Write, job: Job, order: Order, born: list[Submitted], *, now: datetime) -> tuple[Outcome, str]:
     assert isinstance(order.command, ReplayJob)
     if job.state not in TERMINAL:
         return Outcome.JOB_NOT_FINISHED, job.job_id
     born.append(_copy(job, order, now=now, made_by="replay"))
+    _handled(write, job, order, now=now)
     return Outcome.APPLIED, order.command.new_job_id
+
+
+def _handled(write: Write, job: Job, order: Order, *, now: datetime) -> None:
+    """A dead job that runs again is no open dead letter any more, whichever way somebody asked for it."""
+    command = order.command
+    assert isinstance(command, RetryJob | ReplayJob)
+    if job.dead:
+        row = (job.job_id, job.tenant, "replayed", command.new_job_id, order.note, _actor(command), now)
+        write.add("lettered", *row)
 
 
 def _copy(job: Job, order: Order, *, now: datetime, made_by: str) -> Submitted:
@@ -144,6 +157,10 @@ def _copy(job: Job, order: Order, *, now: datetime, made_by: str) -> Submitted:
     assert isinstance(command, RetryJob | ReplayJob)
     spec = decode(JobSpec, job.spec.encode())
     spec = msgspec.structs.replace(spec, run_at=None, deadline_at=None, depends_on=(), dedupe=None)
+    if spec.cache is not None:
+        # Who asks for another run wants a run; with other parameters the key is no longer the input's.
+        changed = isinstance(command, ReplayJob) and command.parameters is not None
+        spec = msgspec.structs.replace(spec, cache=None if changed else msgspec.structs.replace(spec.cache, read=False))
     if isinstance(command, ReplayJob) and command.parameters is not None:
         spec = msgspec.structs.replace(spec, parameters=command.parameters)
     submit = SubmitJob(

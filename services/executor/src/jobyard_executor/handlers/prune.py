@@ -7,7 +7,7 @@ from datetime import timedelta
 import asyncpg
 
 from jobyard_executor.handlers.context import Engine
-from jobyard_executor.store import partitions, sessions
+from jobyard_executor.store import cache, dedupe, limits, partitions, queues, sessions
 
 COMMANDS_KEPT = timedelta(days=10)
 BATCH = 2000
@@ -16,10 +16,7 @@ OLD_COMMANDS = (
 )
 OLD_TOMBSTONES = "DELETE FROM tombstone WHERE job_id IN (SELECT job_id FROM tombstone WHERE at < $1 LIMIT $2)"
 OLD_KEYED = "DELETE FROM keyed_id WHERE job_id IN (SELECT job_id FROM keyed_id WHERE expires_at < $1 LIMIT $2)"
-OLD_KEYED_JOBS = """
-SELECT job_id FROM job_keyed WHERE finished_at < $1 AND state IN ('succeeded', 'failed', 'cancelled', 'expired')
-LIMIT $2
-"""
+OLD_KEYED_JOBS = "SELECT job_id FROM job_done_keyed WHERE finished_at < $1 ORDER BY finished_at LIMIT $2"
 OLD_EDGES = "DELETE FROM edge WHERE done AND NOT EXISTS (SELECT FROM job WHERE job.job_id = edge.child_id)"
 
 
@@ -40,4 +37,8 @@ async def prune(engine: Engine, pool: asyncpg.Pool, *, retention: timedelta) -> 
         for table in reversed(partitions.TABLES):
             await connection.execute(f"DELETE FROM {table}_keyed WHERE job_id = ANY($1::text[])", old)
         await connection.execute(OLD_EDGES)
+        await connection.execute(dedupe.LAPSED, now, BATCH)
+        await connection.execute(cache.LAPSED, now, BATCH)
         await connection.execute(sessions.FORGET)
+        await limits.remove_unused(connection, limit=BATCH)
+        await connection.execute(queues.OLD_FLOW)

@@ -10,7 +10,8 @@ from jobyard_common.contracts.jobs import TERMINAL, JobError, JobState
 from jobyard_common.db.connection import Connection
 from jobyard_common.telemetry.logging import get_logger
 
-from jobyard_executor.domain.job import ACTIVE, Cause, Job, Step, next_state
+from jobyard_executor.domain.job import Cause, Job, Step, next_state
+from jobyard_executor.domain.ownership import owns
 from jobyard_executor.domain.session import LeaseTerms
 from jobyard_executor.handlers.children import resolve_children
 from jobyard_executor.handlers.context import SYSTEM, Engine
@@ -74,9 +75,7 @@ async def give_back(
     write = engine.write(locked.epoch)
     count = 0
     for job in locked.jobs.values():
-        if job.state not in ACTIVE or (session is not None and job.session != session):
-            continue
-        if fences is not None and fences.get(job.job_id) != job.fence:
+        if not owns(job, fence=None if fences is None else fences[job.job_id], session=session):
             continue
         _end(engine, write, job, cause)
         count += 1

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, assert_never
 
 import msgspec
 from jobyard_common.contracts.jobs import TERMINAL, JobError, JobSpec, JobState, Reason, SubmitJob
 from jobyard_common.db.connection import Connection
 from jobyard_common.messaging.inbound import Inbound, Refused
 
+from jobyard_executor.domain.birth import Born, born, contradicts
 from jobyard_executor.domain.job import Job
+from jobyard_executor.handlers.answer_from_cache import cached_answers, store_answer
 from jobyard_executor.handlers.children import resolve_children
 from jobyard_executor.handlers.context import Engine
+from jobyard_executor.handlers.deduplicate import deduplicate, duplicate_of
 from jobyard_executor.store import intake, jobs
 from jobyard_executor.store.write import Write
 
@@ -28,6 +32,7 @@ class Submitted(msgspec.Struct):
     traceparent: str
     inbound: Inbound | None = None
     made_by: str | None = None
+    place: str | None = None
 
 
 class _Birth(msgspec.Struct):
@@ -36,6 +41,8 @@ class _Birth(msgspec.Struct):
     verb: str
     pending: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
+    answer: Any = None
+    data: str | None = None
 
 
 async def submit_jobs(engine: Engine, connection: Connection, batch: Sequence[Submitted]) -> list[Refused]:
@@ -70,14 +77,28 @@ async def _births(engine: Engine, connection: Connection, batch: Sequence[Submit
     await _know_tools(engine, connection, batch)
     tombstones = await intake.tombstones(connection, [row.command.job_id for row in batch])
     parents = await intake.parents(connection, {p for row in batch for p in row.command.spec.depends_on})
-    losers = await intake.take_dedupe_keys(connection, [row.command for row in batch])
     now = engine.clock.now()
-    births = []
-    for row in batch:
-        birth = _Birth(row, _new_job(row, now=now), "queued")
-        _decide(engine, birth, tombstones=tombstones, parents=parents, losers=losers, now=now)
-        births.append(birth)
-    return births
+    answers = await cached_answers(connection, [row.command for row in batch], now=now)
+
+    def birth_of(row: Submitted, *, holder: str | None = None) -> _Birth:
+        birth = _Birth(row, _new_job(row, now=now), "queued", answer=answers.get(row.command.job_id))
+        _decide(engine, birth, tombstones=tombstones, parents=parents, holder=holder, now=now)
+        return birth
+
+    births = [birth_of(row) for row in batch]
+    # Only what would live wants its key.
+    wanting = [birth.submitted.command for birth in births if birth.job.state not in TERMINAL and _dedupes(birth)]
+    if not wanting:
+        return births
+    holders = await deduplicate(engine, connection, wanting)
+    return [
+        birth_of(birth.submitted, holder=holders[birth.job.job_id]) if birth.job.job_id in holders else birth
+        for birth in births
+    ]
+
+
+def _dedupes(birth: _Birth) -> bool:
+    return birth.submitted.command.spec.dedupe is not None
 
 
 async def _know_tools(engine: Engine, connection: Connection, batch: Sequence[Submitted]) -> None:
@@ -120,6 +141,8 @@ def _new_job(row: Submitted, *, now: datetime) -> Job:
         spec=_encode(command.spec).decode(),
         error=None,
         progress=None,
+        schedule_id=command.schedule_id,
+        place=row.place,
     )
 
 
@@ -129,7 +152,7 @@ def _decide(
     *,
     tombstones: dict[str, str],
     parents: dict[str, str],
-    losers: dict[str, str],
+    holder: str | None,
     now: datetime,
 ) -> None:
     """The first state of a job, in which it is born with event 1."""
@@ -137,31 +160,48 @@ def _decide(
     birth.done = tuple(parent for parent in spec.depends_on if parents.get(parent) == S.SUCCEEDED)
     birth.pending = tuple(parent for parent in dict.fromkeys(spec.depends_on) if parents.get(parent) not in TERMINAL)
     failed = [parent for parent in spec.depends_on if parents.get(parent) in TERMINAL and parent not in birth.done]
-    if job.job_id in tombstones:
+    first = born(
+        tombstone=job.job_id in tombstones,
+        tool_known=(spec.tool, spec.tool_version) in engine.known_tools,
+        superseded=holder is not None,
+        parent_failed=bool(failed),
+        past_deadline=spec.deadline_at is not None and spec.deadline_at <= now,
+        parents_pending=bool(birth.pending),
+        early=spec.run_at is not None and spec.run_at > now,
+        cached=birth.answer is not None,
+    )
+    if first is Born.CANCELLED:
         job.actor = tombstones[job.job_id]
         _end(birth, S.CANCELLED, Reason.USER, now=now)
-    elif (spec.tool, spec.tool_version) not in engine.known_tools:
+    elif first is Born.TOOL_RETIRED:
         _end(birth, S.FAILED, Reason.REJECTED, now=now)
         text = f"No executor knows {spec.tool} in version {spec.tool_version} any more."
         job.error = _encode(JobError("tool_retired", text, None, None, False, 0)).decode()
-    elif job.job_id in losers:
+    elif first is Born.SUPERSEDED:
+        assert holder is not None
         _end(birth, S.CANCELLED, Reason.SUPERSEDED, now=now)
-    elif failed:
+        job.twin_id, birth.data = holder, duplicate_of(holder)
+    elif first is Born.PARENT_FAILED:
         _end(birth, S.FAILED, Reason.DEPENDENCY_FAILED, now=now)
         text = f"The job depends on {failed[0]}, which did not succeed."
         job.error = _encode(JobError("dependency_failed", text, None, None, False, 0)).decode()
-    elif spec.deadline_at is not None and spec.deadline_at <= now:
+    elif first is Born.EXPIRED:
         _end(birth, S.EXPIRED, Reason.DEADLINE, now=now)
-    elif birth.pending:
+    elif first is Born.BLOCKED:
         job.state, birth.verb, job.pending = S.BLOCKED, "blocked", len(birth.pending)
-    elif spec.run_at is not None and spec.run_at > now:
+    elif first is Born.SCHEDULED:
         job.state, birth.verb = S.SCHEDULED, "scheduled"
-    else:
+    elif first is Born.QUEUED:
         job.queued_at = max(now, job.created_at)
+    elif first is Born.CACHED:
+        _end(birth, S.SUCCEEDED, None, now=now)
+        job.queued_at, job.twin_id = job.finished_at, birth.answer["job_id"]
+    else:
+        assert_never(first)
     job.timers = job.state is S.SCHEDULED or spec.deadline_at is not None or spec.ttl_s is not None
 
 
-def _end(birth: _Birth, state: JobState, reason: Reason, *, now: datetime) -> None:
+def _end(birth: _Birth, state: JobState, reason: Reason | None, *, now: datetime) -> None:
     birth.job.state, birth.job.reason, birth.verb = state, reason, state.value
     birth.job.finished_at = max(now, birth.job.created_at)
     birth.pending = ()
@@ -183,6 +223,8 @@ def _store(engine: Engine, write: Write, birth: _Birth) -> None:
         birth.submitted.made_by,
     )
     labels = labels_of(spec)
+    if job.place is not None:
+        labels.append(f"w:{job.place.partition(':')[0]}")
     if labels:
         write.add("labelled", *row, _encode(labels).decode())
     else:
@@ -198,8 +240,10 @@ def _store(engine: Engine, write: Write, birth: _Birth) -> None:
             write.add("timed", job.job_id, "deadline", spec.deadline_at)
     if job.state is S.BLOCKED:
         write.add("blocked", job.job_id, job.tenant, now)
+    if job.state is S.SUCCEEDED:
+        birth.data = store_answer(write, job, birth.answer)
     write.entered(job, spec=spec)
-    write.event(job, birth.verb, at=now, actor=job.actor, spec=spec)
+    write.event(job, birth.verb, at=now, actor=job.actor, spec=spec, data=birth.data)
 
 
 def labels_of(spec: JobSpec) -> list[str]:
@@ -221,7 +265,7 @@ async def _conflicts(engine: Engine, connection: Connection, repeated: Sequence[
     for row in keyed:
         assert row.inbound is not None
         job_id = row.command.job_id
-        if known.get(job_id, row.command.body_hash) == row.command.body_hash:
+        if not contradicts(known.get(job_id), row.command.body_hash):
             continue
         text = f"The key of {job_id} was used before with another body; the first job is untouched."
         refused.append(Refused(row.inbound, "idempotency_conflict", text))

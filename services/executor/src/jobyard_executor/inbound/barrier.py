@@ -14,8 +14,8 @@ HEADER = "x-jobyard-after"
 WAIT_S = 2.0
 POLL_S = 0.05
 APPLIED = """
-SELECT partition, max(next) AS next FROM consumer_offset
-WHERE topic = $1 AND updated_at > now() - interval '1 day' GROUP BY 1
+SELECT DISTINCT ON (partition) partition, next FROM consumer_offset
+WHERE topic = $1 ORDER BY partition, updated_at DESC
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import asyncpg
 import msgspec
@@ -20,13 +21,14 @@ from jobyard_common.telemetry.tracing import Tracer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from jobyard_executor.domain.snapshot import incarnation
 from jobyard_executor.handlers.explain import explain
 from jobyard_executor.inbound import http_shapes as shapes
 from jobyard_executor.inbound.barrier import Barrier
 from jobyard_executor.inbound.http_parts import Part, get, number, post
-from jobyard_executor.store import commands, jobs, reading, views
+from jobyard_executor.store import commands, jobs, reading
 
 MIN_VERSION_WAIT_S = 2.0
 POLL_S = 0.03
@@ -82,7 +84,7 @@ class ReadApi:
 
     async def explain(self, request: Request) -> Response:
         shown = await self._shown(request)
-        return shapes.answer(await explain(self._pool, shown.job))
+        return shapes.answer(await explain(self._pool, shown.job, now=datetime.now(UTC)))
 
     async def list(self, request: Request) -> Response:
         query, tenant = request.query_params, caller(request).tenant
@@ -129,9 +131,11 @@ class ReadApi:
             raise Problem("malformed_json", str(error)) from None
         if len(ids) > MAX_IDS:
             raise Problem("validation_failed", errors=[FieldError("/ids", f"may have at most {MAX_IDS} ids")])
-        await self._barrier.passed(request)
-        wanted = [job_id for job_id in ids if is_id("job", job_id)]
-        rows = await self._pool.fetch(jobs.EXIST, wanted, caller(request).tenant)
+        passed = await self._barrier.passed(request)
+        wanted = {job_id for job_id in ids if is_id("job", job_id)}
+        rows = await self._pool.fetch(jobs.EXIST, list(wanted), caller(request).tenant)
+        if not passed and len(rows) < len(wanted):
+            raise Problem("unavailable", "Ingest has not come as far yet; nobody can tell.")
         return shapes.answer({"known": [row[0] for row in rows]})
 
     async def committed(self, request: Request) -> Response:
@@ -150,18 +154,6 @@ class ReadApi:
         """A claim is committed before its attempt starts, so an unknown job was purged or never ran."""
         return is_id("job", request.path_params["job_id"])
 
-    async def queues(self, _request: Request) -> Response:
-        return shapes.answer({"data": await views.queues(self._pool), "next_cursor": None, "has_more": False})
-
-    async def queue(self, request: Request) -> Response:
-        found = [row for row in await views.queues(self._pool) if row["name"] == request.path_params["name"]]
-        if not found:
-            raise Problem("not_found")
-        return shapes.answer(found[0])
-
-    async def workers(self, _request: Request) -> Response:
-        return shapes.answer({"data": await views.workers(self._pool), "next_cursor": None, "has_more": False})
-
     async def _shown(self, request: Request) -> reading.Shown:
         """The job of the path. 404 is said only behind the barrier; short of it, nobody can know."""
         job_id, tenant = request.path_params["job_id"], caller(request).tenant
@@ -174,10 +166,23 @@ class ReadApi:
         return found
 
 
-def make_app(api: ReadApi, *, readiness: Readiness, tracer: Tracer, token: str, parts: Sequence[Part] = ()) -> App:
-    """`parts` are the resources beside jobs, each with routes of its own."""
+def make_app(
+    api: ReadApi | None, *, readiness: Readiness, tracer: Tracer, token: str, parts: Sequence[Part] = ()
+) -> App:
+    """`parts` are the resources beside jobs, each with routes of its own; without `api` there is health only."""
     routes = [
         *health_routes(readiness),
+        *(_jobs(api) if api is not None else []),
+        *(route for part in parts for route in part.routes()),
+    ]
+    app = Starlette(routes=routes)
+    app.router.redirect_slashes = False
+    problems.install(app)
+    return RequestContextMiddleware(ServiceAuth(app, token=token), tracer=tracer, trust_inbound=True)
+
+
+def _jobs(api: ReadApi) -> list[Route]:
+    return [
         get("/jobs", api.list),
         get("/jobs/counts", api.counts),
         post("/jobs/exists", api.exists),
@@ -189,12 +194,4 @@ def make_app(api: ReadApi, *, readiness: Readiness, tracer: Tracer, token: str, 
         get("/commands/{command_id}", api.command),
         get("/keyed/{job_id}", api.keyed),
         get("/committed/{job_id}/{attempt:int}/{fence:int}", api.committed),
-        get("/queues", api.queues),
-        get("/queues/{name}", api.queue),
-        get("/workers", api.workers),
-        *(route for part in parts for route in part.routes()),
     ]
-    app = Starlette(routes=routes)
-    app.router.redirect_slashes = False
-    problems.install(app)
-    return RequestContextMiddleware(ServiceAuth(app, token=token), tracer=tracer, trust_inbound=True)

@@ -15,7 +15,7 @@ from jobyard_common.http.problems import FieldError, Problem
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
-from jobyard_executor.domain.snapshot import moment, snapshot
+from jobyard_executor.domain.snapshot import moment, snapshot, twin_name
 from jobyard_executor.store.reading import Filters, Shown
 
 MAX_LIMIT = 200
@@ -23,8 +23,8 @@ NULL = msgspec.Raw(b"null")
 _encode = msgspec.json.Encoder().encode
 
 
-def answer(body: object, *, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(_encode(body), media_type="application/json", headers=dict(headers or {}))
+def answer(body: object, *, headers: Mapping[str, str] | None = None, status: int = 200) -> Response:
+    return Response(_encode(body), status_code=status, media_type="application/json", headers=dict(headers or {}))
 
 
 def raw(text: str | None) -> msgspec.Raw:
@@ -48,6 +48,7 @@ def result_body(shown: Shown, row: Any) -> dict[str, object]:
         "files": raw(row["files"]) if row else [],
         "error": raw(job.error),
         "run_ms": row["run_ms"] if row else None,
+        **({twin_name(job): job.twin_id} if job.twin_id is not None else {}),
     }
 
 
@@ -61,6 +62,8 @@ def lifecycle_row(row: Any) -> dict[str, object]:
         "attempt": row["attempt"],
         "actor": raw(row["actor"]),
         "data": raw(row["data"]),
+        "output_seq": row["output_seq"],
+        "incarnation": row["incarnation"] or 0,
     }
 
 
@@ -103,6 +106,7 @@ def filters_of(query: QueryParams) -> Filters:
     errors: list[FieldError] = []
     labels = [f"t:{tag}" for tag in query.getlist("tag")]
     labels += [f"m:{name[9:]}={value}" for name, value in query.multi_items() if name.startswith("metadata.")]
+    labels += [f"w:{run_id}" for run_id in query.getlist("workflow_id")]
     states = query.getlist("state")
     known = {state.value for state in JobState}
     errors += [FieldError("state", f"{state[:64]!r} is no state of a job") for state in states if state not in known]
@@ -121,6 +125,11 @@ def filters_of(query: QueryParams) -> Filters:
     if errors:
         raise Problem("validation_failed", errors=errors)
     return found
+
+
+def filters_of_pairs(pairs: list[tuple[str, str]]) -> Filters:
+    """The same from a filter that was written down. Raises Problem."""
+    return filters_of(QueryParams(pairs))
 
 
 def _time(query: QueryParams, name: str, errors: list[FieldError]) -> datetime | None:

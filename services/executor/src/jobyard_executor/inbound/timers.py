@@ -7,7 +7,7 @@ import contextlib
 import os
 import random
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from jobyard_executor.handlers.fire_timers import LIMIT, fire_timers
 from jobyard_executor.handlers.prune import keep_partitions, prune
 from jobyard_executor.handlers.reap import reap_orphans, reap_session
 from jobyard_executor.handlers.sweep_blocked import sweep_blocked
+from jobyard_executor.inbound.chores import Chore
 from jobyard_executor.store import sessions
 
 log = get_logger("timers")
@@ -45,6 +46,7 @@ class Timers(Component):
         identity: sessions.Identity,
         retention: timedelta,
         own_session: Callable[[], str | None],
+        more: Sequence[Chore] = (),
     ) -> None:
         super().__init__()
         self._engine = engine
@@ -53,6 +55,7 @@ class Timers(Component):
         self._identity = identity
         self._retention = retention
         self._own_session = own_session
+        self._more = more
         self._watch = Watch(terms.ttl)
         self._dice = random.Random()  # noqa: S311 - spreads load
 
@@ -62,6 +65,8 @@ class Timers(Component):
         self.spawn(self._every(reap_s, self._reap), name="reap")
         self.spawn(self._every(SWEEP_S, self._sweep), name="sweep")
         self.spawn(self._every(KEEP_S, self._keep), name="keep")
+        for chore in self._more:
+            self.spawn(self._every(chore.pause_s, chore.work), name=chore.name)
 
     async def drain(self) -> None:
         await self.cancel_tasks()

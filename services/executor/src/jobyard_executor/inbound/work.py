@@ -1,7 +1,6 @@
 """The working half of an executor: one leased session that claims jobs, runs them and stores how they ended.
 
-Everything between the commit of a claim and the commit of its end is in `_held`. The beat compares that set with the
-leases in the database: what only the database knows is handed back, what only we know is killed.
+Four loops around what the session holds (`inbound/holding.py`): claim, finish, beat and progress.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import asyncpg
@@ -19,18 +17,17 @@ from jobyard_common.db.connection import Connection
 from jobyard_common.db.deadline import within
 from jobyard_common.db.errors import is_retryable
 from jobyard_common.runtime.backoff import delays
+from jobyard_common.runtime.crash import crash
 from jobyard_common.runtime.supervisor import Component
-from jobyard_common.telemetry import metrics
 from jobyard_common.telemetry.logging import get_logger
 
-from jobyard_executor.domain.assignment import Outcome, OutputBatch, Runner, StopReason
-from jobyard_executor.domain.job import Cause
-from jobyard_executor.domain.session import LeaseTerms
-from jobyard_executor.handlers.claim import Claimer, Held
+from jobyard_executor.domain.assignment import Outcome, OutputBatch, Runner
+from jobyard_executor.domain.session import LeaseTerms, may_start
+from jobyard_executor.handlers.claim import Claimer
 from jobyard_executor.handlers.context import Engine, nothing
-from jobyard_executor.handlers.finish import Ended, finish
+from jobyard_executor.handlers.finish import finish
 from jobyard_executor.handlers.open_session import open_session
-from jobyard_executor.handlers.reap import give_back
+from jobyard_executor.inbound.holding import Holding
 from jobyard_executor.inbound.reports import pass_on, save_progress
 from jobyard_executor.outbound.output_pump import OutputPump
 from jobyard_executor.store import sessions
@@ -39,7 +36,6 @@ log = get_logger("work")
 FINISH_BATCH = 500
 POLL_S = 0.25
 BACKLOG_PAUSE_S = 0.004
-Key = tuple[str, int]
 
 
 class Work(Component):
@@ -59,6 +55,7 @@ class Work(Component):
         identity: sessions.Identity,
         on_runner_ready: Callable[[], None] = nothing,
         drain_grace_s: float = 20.0,
+        may_claim: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__()
         self._engine = engine
@@ -70,11 +67,8 @@ class Work(Component):
         self._identity = identity
         self._on_runner_ready = on_runner_ready
         self._grace_s = drain_grace_s
-        self._held: dict[Key, Held] = {}
-        self._outcomes: deque[Ended] = deque()
-        self._finishing: set[Key] = set()
-        self._stops: set[Key] = set()
-        self._missing: set[Key] = set()
+        self._may_claim = may_claim
+        self._holding = Holding(engine, runner)
         self._session: str | None = None
         self._trusted_until = 0.0
         self._wake_claim = asyncio.Event()
@@ -87,6 +81,10 @@ class Work(Component):
     def session(self) -> str | None:
         return self._session
 
+    def busy_queues(self) -> list[str]:
+        """The queue of each job that runs here."""
+        return [held.spec.queue for held in self._holding.attempts.values()]
+
     def wake(self) -> None:
         self._wake_claim.set()
 
@@ -97,10 +95,7 @@ class Work(Component):
 
     def stop_running(self, job_id: str, fence: int) -> None:
         """A cancel was committed: end the attempt, now or as soon as it is dispatched."""
-        if (job_id, fence) in self._held:
-            self._runner.stop_job(job_id, fence, reason=StopReason.CANCEL)
-        else:
-            self._stops.add((job_id, fence))
+        self._holding.cancel((job_id, fence))
 
     async def start(self) -> None:
         await self._runner.start(on_outcome=self._on_outcome, on_output=self._on_output)
@@ -108,7 +103,7 @@ class Work(Component):
         self.spawn(self._claim_loop(), name="claim")
         self.spawn(self._finish_loop(), name="finish")
         self.spawn(self._beat_loop(), name="beat")
-        self.spawn(save_progress(self._pool, self._held), name="progress")
+        self.spawn(save_progress(self._pool, self._holding.attempts), name="progress")
 
     # -- claiming
 
@@ -117,12 +112,15 @@ class Work(Component):
         while not self._draining:
             self._wake_claim.clear()
             pause = POLL_S * (0.6 + 0.4 * self._dice.random())
+            self._claimer.wait_s = None
             try:
                 if await self._claim():
                     pause = BACKLOG_PAUSE_S
                     await asyncio.sleep(pause)
                     continue
                 pauses = delays(first_s=0.1, cap_s=2.0)
+                if self._claimer.wait_s is not None:
+                    pause = min(pause, max(BACKLOG_PAUSE_S, self._claimer.wait_s))
             except Exception as error:
                 if not is_retryable(error):
                     raise
@@ -134,8 +132,9 @@ class Work(Component):
 
     async def _claim(self) -> bool:
         """One claim; whether there may be more."""
-        if not self._claimer.tools:
+        if not self._claimer.tools or not self._may_claim():
             return False
+        self._check_trust()
         session = self._session or await self._open()
         free = {isolation: slots for isolation, slots in self._runner.free().items() if slots > 0}
         if not free:
@@ -144,20 +143,22 @@ class Work(Component):
         if found is None:
             self._lose_session("the session has ended")
             return True
-        if session != self._session:
-            # The session ended while the claim was under way: its leases are somebody else's business.
+        at = self._engine.clock.monotonic()
+        if session != self._session or not may_start(
+            at=at, trusted_until=self._trusted_until, claims_open=self._may_claim()
+        ):
+            # The session ended, or we slept, or the database got another life, while the claim was under way: nothing
+            # is started, and the leases are given back by the beat or by whoever ends the session.
             return True
-        for held in found:
-            self._held[held.key] = held
         if found:
-            self._runner.dispatch([held.assignment for held in found])
-            metrics.JOBS_RUNNING.set(len(self._held))
-            self._engine.wake_relay()
-            for held in found:
-                if held.key in self._stops:
-                    self._stops.discard(held.key)
-                    self._runner.stop_job(*held.key, reason=StopReason.CANCEL)
+            crash("K7")
+        self._holding.take(found)
         return bool(found)
+
+    def _check_trust(self) -> None:
+        """What is claimed under a session that we may not trust any more could not be started."""
+        if self._session is not None and self._engine.clock.monotonic() >= self._trusted_until:
+            self._lose_session("the database was not reached within the trust window")
 
     async def _open(self) -> str:
         session = new_id("ses")
@@ -165,7 +166,7 @@ class Work(Component):
         await open_session(
             self._pool, session, self._identity, self._claimer, ttl=self._terms.ttl, free=self._runner.free()
         )
-        self._trusted_until = began + self._terms.trust.total_seconds()
+        self._trusted_until = self._terms.trusted_until(began)
         self._session = session
         log.info("session.opened", session=session)
         return session
@@ -173,15 +174,12 @@ class Work(Component):
     # -- outcomes and outputs, called by the runner on this loop
 
     def _on_outcome(self, outcome: Outcome) -> None:
-        held = self._held.get((outcome.job_id, outcome.fence))
-        if held is None:
-            metrics.STALE_WRITES.inc()
-            return
-        self._outcomes.append(Ended(held, outcome))
-        self._wake_finish.set()
+        if self._holding.has_ended(outcome):
+            self._wake_finish.set()
 
     def _on_output(self, batches: Sequence[OutputBatch]) -> None:
-        pass_on(batches, self._held, self._pump)
+        pass_on(batches, self._holding.attempts, self._pump)
+        crash("K8")
 
     # -- finishing
 
@@ -190,24 +188,21 @@ class Work(Component):
         while True:
             await self._wake_finish.wait()
             self._wake_finish.clear()
-            while self._outcomes:
-                batch = [self._outcomes.popleft() for _ in range(min(len(self._outcomes), FINISH_BATCH))]
-                self._finishing = {ended.held.key for ended in batch}
+            while self._holding.ends_waiting:
+                batch = self._holding.next_ends(FINISH_BATCH)
                 try:
                     await finish(self._engine, self._pool, batch)
                 except Exception as error:
                     if not is_retryable(error):
                         raise
                     log.warning("finish.failed", jobs=len(batch), error=f"{type(error).__name__}: {error}"[:200])
-                    self._outcomes.extendleft(reversed(batch))
+                    self._holding.not_stored(batch)
                     await asyncio.sleep(next(pauses))
                     continue
                 finally:
-                    self._finishing = set()
+                    self._holding.finishing = set()
                 pauses = delays(first_s=0.1, cap_s=2.0)
-                for ended in batch:
-                    self._held.pop(ended.held.key, None)
-                metrics.JOBS_RUNNING.set(len(self._held))
+                self._holding.stored(batch)
                 self._wake_claim.set()
 
     # -- the session
@@ -217,8 +212,7 @@ class Work(Component):
         due = self._engine.clock.monotonic() + every
         while True:
             now = self._engine.clock.monotonic()
-            if self._session is not None and now >= self._trusted_until:
-                self._lose_session("the database was not reached within the trust window")
+            self._check_trust()
             await asyncio.sleep(max(0.05, min(due - now, 0.5, every / 4)))
             if self._session is None or self._engine.clock.monotonic() < due:
                 if self._session is None:
@@ -232,16 +226,16 @@ class Work(Component):
     async def _beat(self, session: str) -> bool:
         """Beat and reconcile; False if the database did not answer."""
         began = self._engine.clock.monotonic()
-        ours = set(self._held) - self._finishing
+        ours = self._holding.running()
 
         async def exchange(connection: Connection) -> None:
             if not await sessions.beat(connection, session, ttl=self._terms.ttl):
                 if session == self._session:
                     self._lose_session("the session has expired")
                 return
-            self._trusted_until = began + self._terms.trust.total_seconds()
+            self._trusted_until = self._terms.trusted_until(began)
             leases = await sessions.leases(connection, session, claim_timeout=self._terms.claim_timeout)
-            await self._reconcile(connection, session, ours, leases)
+            await self._holding.reconcile(connection, session, ours=ours, leases=leases)
 
         try:
             await within(self._pool, exchange, timeout_s=5.0)
@@ -252,55 +246,11 @@ class Work(Component):
             return False
         return True
 
-    async def _reconcile(
-        self, connection: Connection, session: str, ours: set[Key], leases: list[sessions.LeaseRow]
-    ) -> None:
-        theirs = {(lease.job_id, lease.fence) for lease in leases}
-        for key in ours - theirs:
-            if key in self._held and key not in self._finishing and not self._is_ended(key):
-                log.warning("lease.gone", job_id=key[0], fence=key[1])
-                self._runner.stop_job(*key, reason=StopReason.REVOKED)
-                self._forget(key)
-        for lease in leases:
-            if lease.cancelling and (lease.job_id, lease.fence) in self._held:
-                self._runner.stop_job(lease.job_id, lease.fence, reason=StopReason.CANCEL)
-        running = self._runner.running()
-        silent = {key for key in self._held if key not in running and not self._is_ended(key)} - self._finishing
-        lost = silent & self._missing
-        self._missing = silent - lost
-        unclaimed = {(row.job_id, row.fence) for row in leases if row.old} - set(self._held)
-        await self._hand_back(connection, session, lost | unclaimed)
-        self._stops.clear()
-
-    def _is_ended(self, key: Key) -> bool:
-        return any(ended.held.key == key for ended in self._outcomes)
-
-    async def _hand_back(self, connection: Connection, session: str, keys: set[Key]) -> None:
-        if not keys:
-            return
-        log.warning("leases.handed_back", jobs=len(keys))
-        async with connection.transaction():
-            fences = dict(keys)
-            await give_back(self._engine, connection, fences, session=session, cause=Cause.INTERRUPTED, fences=fences)
-        for key in keys:
-            self._forget(key)
-        self._engine.wake_claim()
-        self._engine.wake_relay()
-
-    def _forget(self, key: Key) -> None:
-        held = self._held.pop(key, None)
-        if held is not None:
-            held.span.error("lease_lost")
-            held.span.end()
-
     def _lose_session(self, why: str) -> None:
         """Kill everything at once: from now on others may run what we held."""
-        log.error("session.lost", session=self._session, reason=why, jobs=len(self._held))
+        log.error("session.lost", session=self._session, reason=why, jobs=len(self._holding.attempts))
         self._session = None
-        for key in list(self._held):
-            self._runner.stop_job(*key, reason=StopReason.REVOKED)
-            self._forget(key)
-        self._outcomes.clear()
+        self._holding.revoke_all()
         self._wake_claim.set()
 
     # -- the end
@@ -318,7 +268,7 @@ class Work(Component):
             return
         try:
             async with asyncio.timeout(5.0), self._pool.acquire() as connection:
-                await self._hand_back(connection, session, set(self._held))
+                await self._holding.hand_back(connection, session, set(self._holding.attempts))
                 await connection.execute(sessions.CLOSE, session)
         except Exception as error:
             if not is_retryable(error):
@@ -328,7 +278,7 @@ class Work(Component):
     async def _until_finished(self, timeout_s: float) -> None:
         deadline = self._engine.clock.monotonic() + timeout_s
         while self._engine.clock.monotonic() < deadline:
-            if not self._outcomes and not self._finishing:
+            if self._holding.all_stored:
                 return
             await asyncio.sleep(0.01)
 

@@ -15,6 +15,7 @@ from jobyard_common.contracts.envelope import encode as headers_of
 from jobyard_common.contracts.envelope import new_envelope
 from jobyard_common.contracts.tools import TOOL_DEFINED, ToolDefinition
 from jobyard_common.contracts.topics import TOOLS
+from jobyard_common.db.deadline import within
 from jobyard_common.db.errors import is_retryable
 from jobyard_common.messaging.publisher import OutRecord, Publisher, Sent
 from jobyard_common.runtime.backoff import delays
@@ -22,16 +23,10 @@ from jobyard_common.runtime.supervisor import Component
 from jobyard_common.telemetry.context import new_trace
 from jobyard_common.telemetry.logging import get_logger
 
+from jobyard_executor.store import tool_versions
+
 log = get_logger("registry")
-REGISTER = """
-INSERT INTO tool_version AS t (name, version, hash, definition, seen_at)
-VALUES ($1, $2, $3, $4, now())
-ON CONFLICT (name, version) DO UPDATE SET seen_at = now(), retired = false RETURNING hash
-"""
-TOOL_LIMIT = """
-INSERT INTO "limit" (key, n, declared) VALUES ($1, $2, true)
-ON CONFLICT (key) DO UPDATE SET n = excluded.n WHERE "limit".declared
-"""
+STORE_S = 15.0
 
 
 class Registry(Component):
@@ -79,18 +74,12 @@ class Registry(Component):
         log.info("registry.published", tools=len(accepted))
 
     async def _store(self, tools: Sequence[tuple[ToolDefinition, bytes]]) -> list[tuple[ToolDefinition, bytes]]:
-        accepted = []
-        async with self._pool.acquire() as connection, connection.transaction():
-            for tool, text in sorted(tools, key=lambda row: row[0].key):
-                known = await connection.fetchval(REGISTER, tool.name, tool.version, tool.hash, text.decode())
-                if known != tool.hash:
-                    log.error("registry.version_changed", tool=tool.key, message="raise the version of this tool")
-                    continue
-                accepted.append((tool, text))
-                limit = tool.limits.get("concurrency")
-                if isinstance(limit, int):
-                    await connection.execute(TOOL_LIMIT, f"tool:{tool.name}", limit)
-        return accepted
+        texts = [(tool, text.decode()) for tool, text in tools]
+        known = await within(self._pool, lambda held: tool_versions.register(held, texts), timeout_s=STORE_S)
+        for tool, _ in tools:
+            if (tool.name, tool.version) not in known:
+                log.error("registry.version_changed", tool=tool.key, message="raise the version of this tool")
+        return [(tool, text) for tool, text in tools if (tool.name, tool.version) in known]
 
     def _record(self, tool: ToolDefinition, text: bytes) -> OutRecord:
         envelope = new_envelope(

@@ -19,8 +19,9 @@ from jobyard_executor.store.part import Part, places
 
 COLUMNS = Job.__struct_fields__
 _LIST = ", ".join(f"j.{name}" for name in COLUMNS)
-EPOCH = "('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint"
-"""The WAL timeline: grows with every failover and restore, at once and without anybody's help."""
+TIMELINE = "('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint"
+EPOCH = f"({TIMELINE} + (SELECT added FROM recovery))"
+"""The WAL timeline grows with every failover and restore, at once and without anybody's help; see `domain/epoch.py`."""
 _SHOWN = f"SELECT {_LIST}, l.progress AS live, (SELECT {EPOCH}) AS epoch FROM job j LEFT JOIN lease l USING (job_id)"
 GET = f"{_SHOWN} WHERE j.job_id = $1 AND j.tenant = $2"
 GET_MANY = f"{_SHOWN} WHERE j.job_id = ANY($1::text[])"
@@ -56,9 +57,12 @@ def type_of(column: str) -> str:
 _BORN = (
     "job_id", "tenant", "state", "reason", "dead", "event_no", "born_ms", "created_at", "run_at", "queued_at",
     "finished_at", "pending", "timers", "correlation_id", "traceparent", "origin_id", "parent_id", "actor", "spec",
-    "error",
+    "error", "schedule_id", "twin_id", "place",
 )  # fmt: skip
-_STEADY = "tenant state reason dead event_no born_ms run_at finished_at pending timers origin_id parent_id actor error"
+_STEADY = (
+    "tenant state reason dead event_no born_ms run_at finished_at pending timers origin_id parent_id actor error "
+    "schedule_id twin_id place"
+)
 _COLUMNS_BORN = tuple((name, type_of(name)) for name in _BORN)
 INSERT = Part(
     "INSERT INTO job",

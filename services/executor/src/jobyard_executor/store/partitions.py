@@ -18,6 +18,7 @@ SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'job'::regclass
 """
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('executor.partitions'))"
+KEYED_AGE = "CREATE INDEX IF NOT EXISTS job_done_keyed_age ON job_done_keyed (finished_at)"
 OPTIONS = {"job": " WITH (fillfactor = 70)"}
 
 
@@ -52,6 +53,11 @@ async def ensure(connection: Connection, *, now: datetime, ahead: int, cell: str
                     f"FOR VALUES FROM ('{low}') TO ('{high}'){OPTIONS.get(table, '')}"
                 )
         made += 1
+    # Looked for first: CREATE INDEX would wait for every writer, only to find that it is there.
+    if await connection.fetchval("SELECT to_regclass('job_done_keyed_age') IS NULL"):
+        async with connection.transaction():
+            await connection.execute(ONE_AT_A_TIME)
+            await connection.execute(KEYED_AGE)
     return made
 
 

@@ -13,7 +13,7 @@ from jobyard_executor.store.part import Part, places
 CHANGING = (
     "state", "reason", "dead", "event_no", "attempt", "failures", "lost", "interrupted", "fence", "session", "worker",
     "run_at", "queued_at", "started_at", "finished_at", "output_seq", "pending", "timers", "run_trace", "error",
-    "progress",
+    "progress", "twin_id",
 )  # fmt: skip
 STARTING = ("state", "reason", "event_no", "attempt", "fence", "session", "worker", "started_at", "finished_at",
             "run_trace", "error")  # fmt: skip
@@ -40,7 +40,7 @@ _LISTED = (
     "origin_id text, made_by text"
 )
 ROWS: Mapping[str, Part] = {
-    "changed": _update(CHANGING, steady="reason dead lost interrupted session worker run_at pending timers"),
+    "changed": _update(CHANGING, steady="reason dead lost interrupted session worker run_at pending timers twin_id"),
     "started": _update(STARTING, steady="state reason event_no attempt session worker started_at finished_at error"),
     "ended": _update(
         ENDING,
@@ -92,12 +92,18 @@ ROWS: Mapping[str, Part] = {
     "lifecycle": _insert(
         "lifecycle",
         "job_id text, event_no integer, at timestamptz, type text, state text, reason text, attempt integer, "
-        "actor text, data text",
-        steady="event_no at type state reason attempt actor data",
+        "actor text, data text, output_seq bigint, incarnation bigint",
+        steady="event_no at type state reason attempt actor data output_seq",
     ),
     "keyed": _insert("keyed_id", "job_id text, tenant text, body_hash text, expires_at timestamptz", tail=_ONCE),
     "seen": _insert(
         "command_seen", "command_id text, tenant text, outcome text, job_id text, at timestamptz", tail=_ONCE
+    ),
+    "lettered": _insert(
+        "dead_letter",
+        "job_id text, tenant text, action text, new_job_id text, note text, actor text, at timestamptz",
+        tail=" ON CONFLICT (job_id) DO UPDATE SET action = excluded.action, new_job_id = excluded.new_job_id, "
+        "note = excluded.note, actor = excluded.actor, at = excluded.at",
     ),
     "tombstones": _insert("tombstone", "job_id text, tenant text, actor text, at timestamptz", tail=_ONCE),
 }
@@ -117,7 +123,7 @@ FIXED: Mapping[str, str] = {
 ORDER = (
     "changed", "started", "ended", "listed", "labelled", "ready", "unready", "leased", "unleased", "timed", "untimed",
     "unstarted", "blocked", "unblocked", "edges", "attempts", "results", "done", "lifecycle", "keyed", "seen",
-    "tombstones", "undeduped", "outbox",
+    "tombstones", "undeduped", "lettered", "outbox",
 )  # fmt: skip
 Shape = tuple[tuple[str, int, bool], ...]
 _composed: dict[Shape, str] = {}

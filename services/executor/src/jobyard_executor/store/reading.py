@@ -17,7 +17,7 @@ RESULT = """
 SELECT attempt, value, return_code, stdout, stderr, truncated, files, run_ms FROM result WHERE job_id = $1
 """
 LIFECYCLE = """
-SELECT event_no, at, type, state, reason, attempt, actor, data FROM lifecycle
+SELECT event_no, at, type, state, reason, attempt, actor, data, output_seq, incarnation FROM lifecycle
 WHERE job_id = $1 AND event_no > $2 ORDER BY event_no LIMIT $3
 """
 ATTEMPTS = """
@@ -26,12 +26,6 @@ WHERE job_id = $1 ORDER BY attempt
 """
 KEYED = "SELECT job_id, body_hash FROM keyed_id WHERE job_id = $1 AND tenant = $2"
 ATTEMPT_END = "SELECT verdict FROM attempt WHERE job_id = $1 AND attempt = $2 AND fence = $3"
-QUEUES = """
-SELECT lane::json ->> 4 AS queue, count(*)::int AS depth, min(queued_at) AS oldest
-FROM ready JOIN job USING (job_id) GROUP BY 1
-"""
-RUNNING = "SELECT queue, count(*)::int AS n FROM lease GROUP BY 1"
-PAUSED = "SELECT name, paused FROM queue"
 AHEAD = "SELECT count(*)::int FROM (SELECT FROM ready WHERE lane = $1 AND (sort_at, job_id) < ($2, $3) LIMIT 10000) a"
 READY = "SELECT lane, sort_at FROM ready WHERE job_id = $1"
 OPEN_PARENTS = """
@@ -106,11 +100,11 @@ def _state_clause(states: set[str], use: Any) -> str:
 
 
 def page_query(
-    tenant: str, filters: Filters, *, after: tuple[datetime, str] | None, limit: int
+    tenant: str, filters: Filters, *, after: tuple[datetime, str] | None, limit: int, also: Sequence[str] = ()
 ) -> tuple[str, list[Any]]:
-    """Ids of one page, newest first, with one more than asked for."""
+    """Ids of one page, newest first, with one more than asked for. `also` are further clauses over `job_list l`."""
     parameters: list[Any] = []
-    where = _where(tenant, filters, parameters)
+    where = [*_where(tenant, filters, parameters), *also]
     if after is not None:
         parameters += after
         where.append(f"(l.created_at, l.job_id) < (${len(parameters) - 1}, ${len(parameters)})")
@@ -123,10 +117,16 @@ def page_query(
 
 
 async def page(
-    connection: Any, tenant: str, filters: Filters, *, after: tuple[datetime, str] | None, limit: int
+    connection: Any,
+    tenant: str,
+    filters: Filters,
+    *,
+    after: tuple[datetime, str] | None,
+    limit: int,
+    also: Sequence[str] = (),
 ) -> tuple[list[Shown], tuple[datetime, str] | None]:
     """One page and where the next begins."""
-    sql, parameters = page_query(tenant, filters, after=after, limit=limit)
+    sql, parameters = page_query(tenant, filters, after=after, limit=limit, also=also)
     rows = await connection.fetch(sql, *parameters)
     more = len(rows) > limit
     rows = rows[:limit]
@@ -135,10 +135,10 @@ async def page(
     return shown, (rows[-1]["created_at"], rows[-1]["job_id"]) if more else None
 
 
-async def count(connection: Any, tenant: str, filters: Filters) -> tuple[int, bool]:
+async def count(connection: Any, tenant: str, filters: Filters, *, also: Sequence[str] = ()) -> tuple[int, bool]:
     """How many, and whether counting stopped at the cap."""
     parameters: list[Any] = []
-    where = _where(tenant, filters, parameters)
+    where = [*_where(tenant, filters, parameters), *also]
     sql = f"SELECT count(*)::int FROM (SELECT FROM job_list l WHERE {' AND '.join(where)} LIMIT {COUNT_CAP + 1}) c"
     found = await connection.fetchval(sql, *parameters)
     return min(found, COUNT_CAP), found > COUNT_CAP

@@ -11,8 +11,9 @@ from jobyard_common.db.connection import Connection
 
 OPEN = """
 INSERT INTO worker (session, instance, host, boot_id, pid, process_start, started_at, beat_at, expires_at, tools,
-    levels, slots)
-VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp(), clock_timestamp(), clock_timestamp() + $7, $8, $9, $10)
+    levels, slots, version, roles, queues)
+VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp(), clock_timestamp(), clock_timestamp() + $7, $8, $9, $10, $11, $12,
+    $13)
 """
 BEAT = """
 UPDATE worker SET beat = beat + 1, beat_at = clock_timestamp(), expires_at = clock_timestamp() + $2
@@ -42,11 +43,6 @@ UPDATE lease l SET progress = n.progress
 FROM unnest($1::text[], $2::bigint[], $3::text[]) AS n (job_id, fence, progress)
 WHERE l.job_id = n.job_id AND l.fence = n.fence AND l.job_id = ANY($1::text[])
 """
-VIEW = """
-SELECT w.session, w.instance, w.host, w.pid, w.started_at, w.beat_at, w.expires_at > clock_timestamp() AS alive,
-    w.tools, w.levels, w.slots, (SELECT count(*) FROM lease l WHERE l.session = w.session)::int AS running
-FROM worker w WHERE NOT w.reaped ORDER BY w.instance
-"""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -57,6 +53,14 @@ class Identity(msgspec.Struct, frozen=True):
     boot_id: str
     pid: int
     process_start: int
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """What people are told of a worker: its release, the roles of its process, the queues it works for."""
+
+    version: str = ""
+    roles: Sequence[str] = ("work",)
+    queues: Sequence[str] = ("*",)
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -82,11 +86,12 @@ async def open_session(
     tools: Sequence[str],
     levels: Sequence[str],
     slots: str,
+    offer: Offer = Offer(),  # noqa: B008 - frozen
 ) -> None:
     who = identity
     await connection.execute(
         OPEN, session, who.instance, who.host, who.boot_id, who.pid, who.process_start, ttl, list(tools),
-        list(levels), slots,
+        list(levels), slots, offer.version, list(offer.roles), list(offer.queues),
     )  # fmt: skip
 
 

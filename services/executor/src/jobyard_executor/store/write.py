@@ -9,30 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
 import msgspec
-from jobyard_common.contracts.envelope import Headers
 from jobyard_common.contracts.jobs import TERMINAL, Actor, JobEvent, JobSpec, JobState
 from jobyard_common.contracts.topics import JOBS_EVENTS
 from jobyard_common.contracts.wire import decode
 from jobyard_common.db.connection import Connection
 from jobyard_common.messaging import outbox
+from jobyard_common.messaging.header_pack import pack_headers
 from jobyard_common.messaging.publisher import OutRecord
 
 from jobyard_executor.domain import ageing, lane
 from jobyard_executor.domain.job import Job
-from jobyard_executor.domain.snapshot import incarnation, moment, snapshot
+from jobyard_executor.domain.snapshot import incarnation, snapshot
 from jobyard_executor.store import parts
+from jobyard_executor.store.event_headers import event_headers
 
 _encode = msgspec.json.Encoder().encode
-_actor = msgspec.json.Decoder(Actor).decode
+_actor = lru_cache(maxsize=1024)(msgspec.json.Decoder(Actor).decode)
 
 _changing = attrgetter("job_id", *parts.CHANGING)
 _starting = attrgetter("job_id", *parts.STARTING)
 _ending = attrgetter("job_id", *parts.ENDING)
-_ce: Headers = [("content-type", b"application/json"), ("ce_specversion", b"1.0")]
 
 Keep = Callable[[Sequence[int], Sequence[OutRecord]], None]
 
@@ -40,14 +41,18 @@ Keep = Callable[[Sequence[int], Sequence[OutRecord]], None]
 class Write:
     """Changes of one transaction. Jobs must be locked, or new. `terminal` collects what ended, for its children."""
 
-    def __init__(self, *, epoch: int, source: str, keep: Keep) -> None:
+    def __init__(
+        self, *, epoch: int, source: str, keep: Keep, came: Callable[[str], None] = lambda _queue: None
+    ) -> None:
         self._epoch = epoch
         self._keep = keep
-        self._source = source.encode()
+        self._came = came
+        self._source = source
         self._rows: dict[str, list[tuple[Any, ...]]] = {}
         self._ids: dict[str, list[str]] = {}
         self._changed: dict[str, Job] = {}
         self._records: list[OutRecord] = []
+        self._packed: list[bytes] = []
         self.terminal: list[Job] = []
 
     def add(self, part: str, *row: Any) -> None:
@@ -78,18 +83,11 @@ class Write:
         body = snapshot(job, spec=spec)
         born = incarnation(job, epoch=self._epoch)
         event = JobEvent(msgspec.Raw(body), job.tenant, born, job.event_no, job.output_seq, _actor(actor), outputs)
-        headers: Headers = [
-            *_ce,
-            ("ce_id", f"{job.job_id}.{born}.{job.event_no}".encode()),
-            ("ce_source", self._source),
-            ("ce_type", f"jobyard.job.{verb}.v1".encode()),
-            ("ce_subject", job.job_id.encode()),
-            ("ce_time", moment(at).encode()),
-            ("ce_correlationid", job.correlation_id.encode()),
-            ("traceparent", (job.run_trace or job.traceparent).encode()),
-        ]
+        headers, packed = event_headers(job, verb, at=at, incarnation=born, source=self._source)
         self._records.append(OutRecord(JOBS_EVENTS.name, job.job_id, _encode(event), headers))
-        self.add("lifecycle", job.job_id, job.event_no, at, verb, job.state.value, job.reason, job.attempt, actor, data)
+        self._packed.append(packed)
+        what = (job.job_id, job.event_no, at, verb, job.state.value, job.reason, job.attempt, actor, data)
+        self.add("lifecycle", *what, job.output_seq, born)
         return body
 
     def entered(self, job: Job, *, spec: JobSpec | None = None) -> None:
@@ -110,6 +108,7 @@ class Write:
             expires_at = job.queued_at + timedelta(seconds=spec.ttl_s)
             job.timers = True
             self.add("timed", job.job_id, "ttl", expires_at)
+        self._came(spec.queue)
         sort_at = ageing.sort_at(job.queued_at, priority=spec.priority)
         self.add("ready", job.job_id, lane.lane_of(spec, tenant=job.tenant), sort_at, job.tenant, expires_at)
 
@@ -124,7 +123,9 @@ class Write:
         self.terminal.append(job)
 
     def records(self, records: Iterable[OutRecord]) -> None:
-        self._records.extend(records)
+        for record in records:
+            self._records.append(record)
+            self._packed.append(pack_headers(record.headers))
 
     async def flush(self, connection: Connection) -> None:
         """Send everything; the Write is empty afterwards, except for `terminal`."""
@@ -145,13 +146,13 @@ class Write:
             elif part in self._ids:
                 columns = [self._ids[part]]
             elif part == "outbox" and self._records:
-                columns = list(outbox.columns(self._records))
+                columns = list(outbox.columns(self._records, self._packed))
             else:
                 continue
             shape.append((part, len(columns), shared))
             parameters += columns
         records = self._records
-        self._rows, self._ids, self._changed, self._records = {}, {}, {}, []
+        self._rows, self._ids, self._changed, self._records, self._packed = {}, {}, {}, [], []
         if shape:
             ids = await connection.fetchval(parts.compose(tuple(shape)), *parameters)
             if ids:

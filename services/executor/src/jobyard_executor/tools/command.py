@@ -33,6 +33,7 @@ class CommandTool:
     slots: Mapping[str, Slot]
     limits: Mapping[str, Any] = field(default_factory=dict)
     examples: tuple[Mapping[str, Any], ...] = ()
+    cache_ttl_s: float | None = None
 
     def parameters_schema(self) -> dict[str, Any]:
         """The JSON Schema 2020-12 of the parameters."""

@@ -12,7 +12,10 @@ from jobyard_executor.tools.command import CommandTool
 
 
 def definition(tool: ToolFunction | CommandTool) -> dict[str, Any]:
-    """The definition of a tool as plain data; `hash` is the SHA-256 of everything else in it."""
+    """The definition of a tool as plain data; `hash` is the SHA-256 of everything else in it.
+
+    What few tools have is left out elsewhere, so that a new kind of member changes no hash of a tool without it.
+    """
     described = {
         "name": tool.name,
         "version": tool.version,
@@ -36,5 +39,9 @@ def definition(tool: ToolFunction | CommandTool) -> dict[str, Any]:
         "limits": dict(tool.limits),
         "examples": [dict(example) for example in tool.examples],
     }
+    if isinstance(tool, ToolFunction) and tool.batch is not None:
+        described["batch"] = {"size": tool.batch.size, "interval_s": tool.batch.interval_s}
+    if tool.cache_ttl_s is not None:
+        described["cache_ttl_s"] = tool.cache_ttl_s
     canonical = json.dumps(described, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return {**described, "hash": hashlib.sha256(canonical.encode()).hexdigest()}

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
+
+from jobyard.author.errors import BadParameters
 
 LARGEST = 64 * 1024
 DEEPEST = 16
 LONGEST_PATTERN = 500
+FAULTS_SHOWN = 20
 REFERENCES = frozenset({"$ref", "$dynamicRef", "$schema", "$id"})
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -35,6 +39,20 @@ def closed_schema(schema: Mapping[str, Any]) -> Mapping[str, Any]:
         _harmless(place, key, value)
     _well_formed(closed)
     return closed
+
+
+def check_parameters(text: bytes, schema: Mapping[str, Any]) -> None:
+    """Check parameters that came by a file, which nobody has looked at before. Raises BadParameters with the faults."""
+    from jsonschema import Draft202012Validator
+
+    try:
+        parameters = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadParameters(f"The file with the parameters is no JSON: {error}") from None
+    faults = islice(Draft202012Validator(schema).iter_errors(parameters), FAULTS_SHOWN)
+    told = ["/" + "/".join(map(str, fault.absolute_path)) + ": " + fault.message[:200] for fault in faults]
+    if told:
+        raise BadParameters("The parameters are refused. " + "; ".join(told))
 
 
 def _members(node: Any, place: str) -> Iterator[tuple[str, str, Any]]:

@@ -27,6 +27,7 @@ KNOWN = frozenset(
         "queue",
         "timeout_s",
         "soft_timeout_s",
+        "cache_ttl_s",
         "min_isolation",
         "retry",
         "limits",
@@ -71,6 +72,7 @@ def read(path: Path) -> CommandTool:
         slots=_slots(table),
         limits=table.mapping("limits"),
         examples=_examples(table),
+        cache_ttl_s=table.seconds("cache_ttl_s"),
     )
 
 

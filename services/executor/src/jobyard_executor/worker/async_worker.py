@@ -8,25 +8,18 @@ replaces a worker whose task does not end, or whose loop no longer turns.
 from __future__ import annotations
 
 import asyncio
-import os
-import select
-import signal
-import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from jobyard.author.context import Context
-from jobyard.author.errors import CANCEL, SOFT_LIMIT
 
-from jobyard_executor.worker import failures, routed, trees
-from jobyard_executor.worker.attempt import Attempt
-from jobyard_executor.worker.capture import encode_fields, encode_progress
+from jobyard_executor.worker import failures, routed
+from jobyard_executor.worker.async_attempt import Running
 from jobyard_executor.worker.messages import Beat, Ended, FrameReader, Gone, Lines, Message, Start, Stop, encode_frame
 from jobyard_executor.worker.slot import FLUSH_S, Functions
 
@@ -34,60 +27,6 @@ BEAT_S = 1.0
 REVOKE_S = 1.0
 """From the cancellation of a task to the end of its attempt, dead or not."""
 AGAIN_S = 0.5
-
-
-class Running(Attempt):
-    """An attempt whose tool is a task of this loop; also the tool's context, seen from the worker."""
-
-    def __init__(self, start: Start, worker: AsyncWorker) -> None:
-        super().__init__(start)
-        self.worker = worker
-        self.task: asyncio.Task[None] | None = None
-        self.entered = False
-        self.over = False
-        self.revoke_at: float | None = None
-
-    def due(self) -> float:
-        times = [super().due()]
-        if self.revoke_at is not None:
-            times.append(self.revoke_at)
-        return min(times)
-
-    def emit(self, stream: str, message: str, *, level: str | None, fields: Mapping[str, Any]) -> None:
-        encoded = encode_fields(fields)
-        self.worker.on_loop(partial(self._say, stream, str(message), level, encoded))
-
-    def progress(self, done: float, total: float | None, note: str | None) -> None:
-        self.worker.on_loop(partial(self._move, encode_progress(done, total, note)))
-
-    def input_path(self, slot: str) -> Path:
-        return self.folder.input_path(slot)
-
-    def output_path(self, name: str) -> Path:
-        return self.folder.output_path(name)
-
-    def stop_requested(self) -> str | None:
-        if self.hard or self.stop == failures.STOP_REVOKED:
-            return None
-        if self.stop is not None:
-            return CANCEL
-        return SOFT_LIMIT if self.soft else None
-
-    def printed(self, stream: str, data: bytes) -> None:
-        self.worker.on_loop(partial(self._print, stream, data))
-
-    def _say(self, stream: str, message: str, level: str | None, fields: bytes | None) -> None:
-        self.capture.said(stream, message, level=level, fields=fields)
-        self.worker.has_output(self)
-
-    def _move(self, progress: bytes) -> None:
-        if not self.over:
-            self.capture.moved(progress)
-            self.worker.has_output(self)
-
-    def _print(self, stream: str, data: bytes) -> None:
-        self.capture.printed(stream, data)
-        self.worker.has_output(self)
 
 
 class AsyncWorker(asyncio.Protocol):
@@ -121,7 +60,7 @@ class AsyncWorker(asyncio.Protocol):
         if not self.ended.done():
             self.ended.set_result(None)
 
-    def on_loop(self, act: Any) -> None:
+    def on_loop(self, act: Callable[[], None]) -> None:
         """Run on the loop's thread: now, or soon when a thread of the tool calls."""
         if threading.get_ident() == self._thread:
             act()
@@ -161,7 +100,10 @@ class AsyncWorker(asyncio.Protocol):
                 deadline=datetime.fromtimestamp(start.deadline, UTC) if start.deadline is not None else None,
                 work_dir=Path(start.work_dir),
             )
-            value = function.encode_result(await function.run(ctx, start.parameters))
+            parameters = start.parameters
+            if start.staged:
+                parameters = await asyncio.to_thread(running.folder.parameters, parameters)
+            value = function.encode_result(await function.run(ctx, parameters))
         except BaseException as error:
             verdict, fault = failures.judged(error, soft_timeout_s=start.soft_timeout_s, stop=running.stop)
         if running.over:
@@ -270,54 +212,3 @@ class AsyncWorker(asyncio.Protocol):
         if self._running:
             self._post(Beat())
         self._loop.call_later(BEAT_S, self._beat)
-
-
-def run(link: socket.socket, functions: Functions) -> None:
-    """Serve until the control process is gone; the process ends with it, whatever its tools do."""
-    _settle(link)
-    runner = asyncio.Runner(loop_factory=_loop_factory())
-    runner.run(_serve(link, functions))
-    trees.sweep()
-
-
-async def _serve(link: socket.socket, functions: Functions) -> None:
-    loop = asyncio.get_running_loop()
-    link.setblocking(False)
-    _, worker = await loop.create_unix_connection(lambda: AsyncWorker(functions), sock=link)
-    await worker.ended
-    trees.sweep()
-    os._exit(0)
-
-
-def _settle(link: socket.socket) -> None:
-    os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _deaf)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("300")
-    os.dup2(2, 1)
-    routed.install()
-    threading.Thread(target=_guard, args=(link.fileno(),), name="guard", daemon=True).start()
-
-
-def _deaf(*_: object) -> None:
-    """We end with our link; unlike an ignored signal, a handler is not inherited by what tools start."""
-
-
-def _guard(descriptor: int) -> None:
-    """End this process with the control process, even when a tool holds the loop."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLHUP | select.POLLRDHUP)
-    poll.poll()
-    time.sleep(0.3)
-    trees.sweep()
-    os._exit(0)
-
-
-def _loop_factory() -> Any:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

@@ -7,6 +7,7 @@ import time
 from jobyard_executor.worker import failures
 from jobyard_executor.worker.capture import Capture
 from jobyard_executor.worker.failures import CANCEL_GRACE_S
+from jobyard_executor.worker.family import Family
 from jobyard_executor.worker.messages import Ended, Fault, Start
 from jobyard_executor.worker.workdir import WorkDir
 
@@ -18,6 +19,7 @@ class Attempt:
         self.start = start
         self.capture = Capture()
         self.folder = WorkDir(start.work_dir, staged=start.staged)
+        self.family = Family(start)
         self.stop: str | None = None
         self.soft = False
         self.hard = False
@@ -57,6 +59,8 @@ class Attempt:
         outputs: bool = False,
     ) -> Ended:
         """The end as the control process hears it; limits and stop requests outrank what the tool said."""
+        if verdict == failures.SUCCEEDED and self.family.fault is not None:
+            verdict, fault = failures.ERROR, self.family.fault
         if verdict != failures.SUCCEEDED:
             if self.hard:
                 verdict, fault = failures.TIMEOUT, failures.timed_out(self.start.timeout_s)
@@ -80,4 +84,5 @@ class Attempt:
             last_n=self.capture.n,
             outputs=outputs and verdict == failures.SUCCEEDED,
             folder=self.folder.exists,
+            children=self.family.children() if verdict == failures.SUCCEEDED else [],
         )

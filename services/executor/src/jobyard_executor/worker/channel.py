@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
+from jobyard_common.contracts.wire import OptionalRaw
 
 from jobyard_executor.worker.capture import Capture, encode_fields, encode_progress
+from jobyard_executor.worker.failures import pause_asked
 from jobyard_executor.worker.messages import Fault
 from jobyard_executor.worker.text import bounded, decode
 
@@ -28,22 +32,25 @@ class _Error(msgspec.Struct):
     message: str = ""
     code: str = "exit_code"
     retryable: bool = True
+    retry_after_s: float | None = None
 
 
 class _Entry(msgspec.Struct):
     progress: _Progress | None = None
     log: _Log | None = None
     error: _Error | None = None
+    submit: OptionalRaw = None
 
 
 _entries = msgspec.json.Decoder(_Entry)
 
 
 class Channel:
-    """What came so far; `error` is the last error that the tool reported."""
+    """What came so far; `error` is the last error that the tool reported. `submit` takes the children it asks for."""
 
-    def __init__(self) -> None:
+    def __init__(self, submit: Callable[[bytes], None] = lambda _: None) -> None:
         self.error: Fault | None = None
+        self._submit = submit
         self._open = b""
         self._skipping = False
 
@@ -75,11 +82,14 @@ class Channel:
             capture.said("log", entry.log.message, level=level, fields=encode_fields(entry.log.fields))
         if entry.progress is not None:
             capture.moved(encode_progress(entry.progress.done, entry.progress.total, entry.progress.note))
+        if entry.submit is not None:
+            self._submit(bytes(entry.submit))
         if entry.error is not None:
             self.error = Fault(
                 code=bounded(entry.error.code, limit=128) or "exit_code",
                 message=bounded(entry.error.message, limit=2048) or "the command reported an error",
                 retryable=entry.error.retryable,
+                retry_after_s=pause_asked(entry.error.retry_after_s),
             )
 
     def _complain(self, line: bytes, capture: Capture) -> None:

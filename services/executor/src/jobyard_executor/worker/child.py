@@ -27,7 +27,9 @@ from jobyard_executor.sandbox.jail import Policy, confine, rlimits
 from jobyard_executor.sandbox.kernel import die_with_parent, flush_c_streams, no_new_privileges
 from jobyard_executor.worker import failures
 from jobyard_executor.worker.capture import encode_fields, encode_progress
+from jobyard_executor.worker.family import Family, told
 from jobyard_executor.worker.messages import (
+    ChildAsked,
     ChildEnded,
     ChildNote,
     ChildProgress,
@@ -36,6 +38,7 @@ from jobyard_executor.worker.messages import (
     Start,
     encode_frame,
 )
+from jobyard_executor.worker.settings import Memory
 from jobyard_executor.worker.text import bounded
 from jobyard_executor.worker.workdir import WorkDir
 
@@ -52,13 +55,13 @@ class Child:
         *,
         jobs: int,
         policy: Policy | None,
-        memory_bytes: int,
+        limits: Memory,
     ) -> None:
         self._channel = channel
         self._functions = functions
         self._left = jobs
         self._policy = policy
-        self._memory_bytes = memory_bytes
+        self._limits = limits
         self._sending = threading.RLock()
         self._in_frame = False
         self._armed = False
@@ -108,8 +111,10 @@ class Child:
                 resource.setrlimit(which, values)
             confine(self._policy)
         else:
-            resource.setrlimit(resource.RLIMIT_DATA, (self._memory_bytes, self._memory_bytes))
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            _bound(resource.RLIMIT_DATA, self._limits.child_memory_bytes)
+            _bound(resource.RLIMIT_CORE, 0)
+            _bound(resource.RLIMIT_NOFILE, self._limits.open_files)
+            _bound(resource.RLIMIT_FSIZE, self._limits.file_bytes)
             no_new_privileges()
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - lives as long as the process
         sys.stdout, sys.stderr = _stream(1), _stream(2)
@@ -143,7 +148,7 @@ class Child:
         try:
             self._armed = True
             try:
-                result = function.run(ctx, start.parameters)
+                result = function.run(ctx, folder.parameters(start.parameters))
             finally:
                 self._armed = False
             value = function.encode_result(result)
@@ -206,6 +211,7 @@ class _Backend:
         self._child = child
         self._folder = folder
         self._start = start
+        self._family = Family(start)
 
     def work_dir(self) -> Path:
         return Path(self._folder.path)
@@ -222,8 +228,20 @@ class _Backend:
     def output_path(self, name: str) -> Path:
         return self._folder.output_path(name)
 
+    def submit(self, body: bytes) -> str:
+        asked = told(self._family.add, body)
+        self._child.send(ChildAsked(body))
+        return asked
+
     def stop_requested(self) -> str | None:
         return self._child.stop_reason
+
+
+def _bound(which: int, wanted: int) -> None:
+    """Set a limit, never above what this process may have."""
+    most = resource.getrlimit(which)[1]
+    limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(which, (limit, limit))
 
 
 def _stream(descriptor: int) -> io.TextIOWrapper:

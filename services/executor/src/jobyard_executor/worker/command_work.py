@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from jobyard.author.errors import BadParameters
 
 from jobyard_executor.sandbox import bubblewrap, jail
 from jobyard_executor.sandbox.jail import CannotConfine, Descriptors, Limits, Policy
 from jobyard_executor.tools.argv import SEARCH_PATH
 from jobyard_executor.tools.command import CommandTool
+from jobyard_executor.tools.schema import check_parameters
 from jobyard_executor.worker import failures, trees
 from jobyard_executor.worker.attempt import Attempt
 from jobyard_executor.worker.channel import Channel
@@ -45,14 +47,17 @@ class CommandWork:
         start = attempt.start
         command = self._commands[start.tool, start.version]
         self._limits = limits_of(command, self._slot.settings.limits, timeout_s=start.timeout_s)
-        self._channel = Channel()
+        self._channel = Channel(attempt.family.add_unheard)
         self._oom_kills = oom_kills()
         theirs: dict[str, int] = {}
         try:
-            _furnish(attempt)
+            _furnish(attempt, command)
             for name in ("stdout", "stderr", "channel"):
                 self._pipes[name], theirs[name] = os.pipe()
             self._spawn(command, start, theirs)
+        except BadParameters as error:
+            self._close()
+            raise CannotStart(Fault(error.code, error.message, retryable=False)) from error
         except (OSError, CannotConfine) as error:
             self._close()
             raise CannotStart(_unstartable(error)) from error
@@ -253,13 +258,16 @@ def _invalid(message: str) -> ResultUnreadable:
     return ResultUnreadable(failures.ERROR, Fault("result_invalid", message, retryable=False))
 
 
-def _furnish(attempt: Attempt) -> None:
-    """The work dir with `parameters.json`, `in/` and `out/`."""
+def _furnish(attempt: Attempt, command: CommandTool) -> None:
+    """The work dir with `parameters.json`, `in/` and `out/`. Raises BadParameters."""
+    parameters = attempt.folder.parameters(attempt.start.parameters)
+    if parameters is not attempt.start.parameters:
+        check_parameters(parameters, command.parameters)
     attempt.folder.make()
     for name in ("in", "out"):
         Path(attempt.start.work_dir, name).mkdir(mode=0o700, exist_ok=True)
     with open(f"{attempt.start.work_dir}/parameters.json", "wb") as file:  # noqa: PTH123
-        file.write(attempt.start.parameters or b"{}")
+        file.write(parameters or b"{}")
 
 
 def _unstartable(error: Exception) -> Fault:

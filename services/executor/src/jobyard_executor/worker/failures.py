@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import traceback
 
 from jobyard.author.errors import ResultTooLarge, SoftLimitReached, ToolError
@@ -27,6 +28,8 @@ STOP_REVOKED = "revoked"
 STOP_INTERRUPT = "interrupt"
 
 CANCEL_GRACE_S = 5.0
+EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE})
+"""What the kernel says when there is no more disk, or no more descriptors, or a file may not grow any more."""
 
 
 def judged(error: BaseException, *, soft_timeout_s: float | None, stop: str | None) -> tuple[str, Fault]:
@@ -38,10 +41,14 @@ def judged(error: BaseException, *, soft_timeout_s: float | None, stop: str | No
     if isinstance(error, ResultTooLarge):
         return RESOURCE_EXHAUSTED, _fault(error, code=error.code, message=error.message, retryable=False)
     if isinstance(error, ToolError):
-        return ERROR, _fault(error, code=str(error.code), message=str(error.message), retryable=bool(error.retryable))
+        fault = _fault(error, code=str(error.code), message=str(error.message), retryable=bool(error.retryable))
+        fault.retry_after_s = pause_asked(getattr(error, "after_s", None))
+        return ERROR, fault
     if isinstance(error, MemoryError):
         message = "the tool needed more memory than it may have"
         return OOM, _fault(error, code="out_of_memory", message=message, retryable=True)
+    if isinstance(error, OSError) and error.errno in EXHAUSTED:
+        return RESOURCE_EXHAUSTED, _fault(error, code="resource_exhausted", message=_message(error), retryable=True)
     if isinstance(error, asyncio.CancelledError):
         message = "the tool cancelled itself"
         return ERROR, _fault(error, code="tool_error", message=message, retryable=True)
@@ -61,6 +68,13 @@ def timed_out(seconds: float | None, *, soft: bool = False) -> Fault:
     kind = "soft time limit" if soft else "time limit"
     after = f" of {seconds:g} s" if seconds is not None else ""
     return Fault("timeout", f"the {kind}{after} has passed")
+
+
+def pause_asked(value: object) -> float | None:
+    """The pause before the next attempt that a tool asked for; what is no number of seconds is ignored."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
+        return None
+    return float(value)
 
 
 def _message(error: BaseException) -> str:

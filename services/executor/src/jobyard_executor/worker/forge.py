@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from jobyard_executor.sandbox.kernel import become_subreaper
-from jobyard_executor.worker import async_worker, trees
+from jobyard_executor.worker import async_main, trees
 from jobyard_executor.worker.command_work import CommandWork
 from jobyard_executor.worker.messages import (
     Broken,
@@ -110,7 +110,7 @@ class Forge:
         os.set_inheritable(descriptor, False)
         link = socket.socket(fileno=descriptor)
         if kind == "async":
-            async_worker.run(link, self._catalogue.functions)
+            async_main.run(link, self._catalogue.functions)
             return
         os.setsid()
         slot = Slot(link, self._settings)

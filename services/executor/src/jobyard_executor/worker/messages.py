@@ -70,6 +70,7 @@ class Fault(msgspec.Struct, array_like=True):
     type: str | None = None
     detail: str | None = None
     retryable: bool = True
+    retry_after_s: float | None = None
 
 
 class Ended(msgspec.Struct, array_like=True, tag=4):
@@ -90,6 +91,8 @@ class Ended(msgspec.Struct, array_like=True, tag=4):
     folder: bool = False
     alive: bool = False
     """The task still lives although its attempt is over."""
+    children: list[tuple[str, bytes]] = []
+    """Key and body of the children of an attempt that succeeded."""
 
 
 class Gone(msgspec.Struct, array_like=True, tag=5):
@@ -149,6 +152,12 @@ class ChildProgress(msgspec.Struct, array_like=True, tag=12):
     fields: bytes
 
 
+class ChildAsked(msgspec.Struct, array_like=True, tag=14):
+    """From a process child: its tool asks for a child job; `body` is JSON text."""
+
+    body: bytes
+
+
 class ChildEnded(msgspec.Struct, array_like=True, tag=13):
     verdict: str
     value: bytes
@@ -160,7 +169,20 @@ class ChildEnded(msgspec.Struct, array_like=True, tag=13):
 
 
 Message = (
-    Start | Stop | Lines | Ended | Gone | Beat | Fork | Forked | Ready | Broken | ChildNote | ChildProgress | ChildEnded
+    Start
+    | Stop
+    | Lines
+    | Ended
+    | Gone
+    | Beat
+    | Fork
+    | Forked
+    | Ready
+    | Broken
+    | ChildNote
+    | ChildProgress
+    | ChildAsked
+    | ChildEnded
 )
 
 _encoder = msgspec.msgpack.Encoder()

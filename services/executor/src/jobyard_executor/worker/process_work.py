@@ -14,6 +14,7 @@ from jobyard_executor.worker import failures, trees
 from jobyard_executor.worker.attempt import Attempt
 from jobyard_executor.worker.child import SIGNAL_OF_CANCEL, SIGNAL_OF_SOFT_LIMIT, Child
 from jobyard_executor.worker.messages import (
+    ChildAsked,
     ChildEnded,
     ChildNote,
     ChildProgress,
@@ -110,8 +111,7 @@ class ProcessWork:
         if pid == 0:
             self._slot.selector.close()
             settings = self._slot.settings
-            memory = settings.limits.child_memory_bytes
-            child = Child(theirs, self._functions, jobs=settings.jobs_per_child, policy=policy, memory_bytes=memory)
+            child = Child(theirs, self._functions, jobs=settings.jobs_per_child, policy=policy, limits=settings.limits)
             child.become(out_theirs, err_theirs, close=[ours.fileno(), out, err, self._slot.link_fd])
         theirs.close()
         os.close(out_theirs)
@@ -157,6 +157,8 @@ class ProcessWork:
             attempt.capture.said(message.stream, message.message, level=message.level, fields=message.fields)
         elif isinstance(message, ChildProgress):
             attempt.capture.moved(message.fields)
+        elif isinstance(message, ChildAsked):
+            attempt.family.add_unheard(message.body)
         elif isinstance(message, ChildEnded):
             self._answer = message
             self._slot.main_ended()

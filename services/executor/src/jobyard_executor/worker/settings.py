@@ -7,13 +7,17 @@ import msgspec
 
 class Memory(msgspec.Struct, frozen=True):
     """Limits of one process of a tool (bytes, counts). `command` tools may state their own; `child_memory_bytes` is
-    for the warm children that run `process` tools."""
+    for the warm children that run `process` tools. `work_bytes` and `work_files` are for a whole work dir; with less
+    than `disk_reserve_bytes` free, an attempt that fills it is ended."""
 
     memory_bytes: int = 2 * 2**30
     child_memory_bytes: int = 4 * 2**30
     file_bytes: int = 10 * 2**30
     open_files: int = 1024
     processes: int = 256
+    work_bytes: int = 20 * 2**30
+    work_files: int = 200_000
+    disk_reserve_bytes: int = 256 * 2**20
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ from jobyard.author.registry import ToolFunction
 from jobyard_executor.sandbox.kernel import become_subreaper
 from jobyard_executor.worker import failures, trees
 from jobyard_executor.worker.attempt import Attempt
+from jobyard_executor.worker.footprint import Footprint
 from jobyard_executor.worker.messages import (
     Ended,
     Fault,
@@ -86,6 +87,7 @@ class Slot:
         self._fault: Fault | None = None
         self._flush_at: float | None = None
         self._watch_at = 0.0
+        self._footprint: Footprint | None = None
 
     def serve(self) -> None:
         """Until the control process is gone; then nothing of the job is left, and the process ends."""
@@ -141,6 +143,7 @@ class Slot:
 
     def _begin(self, start: Start) -> None:
         self.attempt = attempt = Attempt(start)
+        self._footprint = Footprint(start.work_dir, self.settings.limits)
         self._over, self._fault, self._flush_at = False, None, None
         self._watch_at = attempt.began + WATCH_S
         assert self.work is not None
@@ -180,7 +183,7 @@ class Slot:
             work.ask(attempt, soft=True)
         if now >= self._watch_at:
             self._watch_at = now + WATCH_S
-            fault = work.watch(attempt)
+            fault = work.watch(attempt) or (self._footprint.fault() if self._footprint else None)
             if fault is not None and self._fault is None:
                 self._fault = fault
                 self._kill(attempt)

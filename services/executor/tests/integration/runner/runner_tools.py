@@ -12,9 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobyard.author import Context, tool
+from jobyard.author import Context, Item, RetryLater, ToolError, batch_tool, tool
 from jobyard_executor.tools.catalogue import Catalogue, load
 from jobyard_executor.tools.toolfile import read
+from pydantic import BaseModel
+
+
+class AnyParameters(BaseModel):
+    text: str = ""
 
 
 @tool("odd.block")
@@ -101,10 +106,76 @@ def credentials(ctx: Context) -> list[str]:
     return sorted(os.environ)
 
 
+@tool("odd.descriptors")
+def descriptors(ctx: Context) -> None:
+    """Opens descriptors until there are no more."""
+    kept = []
+    while True:
+        kept.append(os.open("/dev/null", os.O_RDONLY))
+
+
+@tool("odd.hoard")
+def hoard(ctx: Context) -> None:
+    """Fills the disk, file by file."""
+    for number in range(1_000_000):
+        (ctx.work_dir / f"{number}").write_bytes(b"x" * 2**20)
+        time.sleep(0.001)
+
+
+@tool("odd.single")
+def single(ctx: Context) -> None:
+    """Fills the disk with one file."""
+    with ctx.save_file("big").open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 2**20)
+
+
+@tool("odd.endless")
+def endless(ctx: Context) -> list[int]:
+    """A result as large as memory."""
+    found = []
+    while True:
+        found.append("x" * 2**20)
+
+
+@tool("odd.talker")
+async def talker(ctx: Context) -> None:
+    """Log lines and prints without end, on the loop."""
+    for number in range(400_000):
+        ctx.log.info("again and again", n=number)
+        if number % 100 == 0:
+            await asyncio.sleep(0)
+
+
+@tool("odd.parameters")
+def parameters(ctx: Context, params: AnyParameters) -> int:
+    return len(params.text)
+
+
+@tool("odd.parameters_async")
+async def parameters_async(ctx: Context, params: AnyParameters) -> int:
+    return len(params.text)
+
+
+@tool("odd.later")
+def later(ctx: Context) -> None:
+    raise RetryLater(12.5, "the other side is busy", code="busy")
+
+
+@batch_tool("odd.batch", params=AnyParameters, size=5, interval_s=0.2)
+async def batch(items: Sequence[Item[AnyParameters]]) -> list[Any]:
+    """Each answer names how many were served together."""
+    together = len(items)
+    for item in items:
+        item.ctx.log.info("served", together=together)
+    return [ToolError("bad one", code="bad") if item.params.text == "bad" else together for item in items]
+
+
 def load_odd(packs: Sequence[str], **options: Any) -> Catalogue:
     catalogue = load(["test"], **options)
     for function in (
         block, immortal, late, exit_process, segfault, pid, untidy, thread, chatty, large, confined, credentials,
+        descriptors, hoard, single, endless, talker, parameters, parameters_async, later, batch,
     ):  # fmt: skip
         catalogue.add(function, origin="these tests")
     for path in sorted(Path(__file__).parent.glob("scripts/*/tool.toml")):

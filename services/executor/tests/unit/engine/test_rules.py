@@ -1,4 +1,4 @@
-"""Retry pauses, ageing, lanes and fair shares, trust in sessions, packs of output."""
+"""Retry pauses, ageing, trust in sessions, packs of output."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobyard_common.contracts.ids import new_id
-from jobyard_common.contracts.jobs import Backoff, JobSpec, Retry
+from jobyard_common.contracts.jobs import Backoff, Retry
 from jobyard_common.contracts.output import MAX_PACK_BYTES
 from jobyard_executor.domain.ageing import sort_at
 from jobyard_executor.domain.assignment import Output, OutputBatch
-from jobyard_executor.domain.lane import FairShare, Lane, lane_of, parse, plan, runnable
 from jobyard_executor.domain.progress import last_progress
 from jobyard_executor.domain.retry import base_delay_s, pause_before_next
 from jobyard_executor.domain.session import LeaseTerms, Watch
@@ -72,55 +71,6 @@ def test_priority_wins_now_and_age_wins_later() -> None:
     urgent, plain = sort_at(NOW, priority=10), sort_at(NOW, priority=5)
     assert urgent < plain
     assert sort_at(NOW - timedelta(hours=1), priority=5) < urgent
-
-
-def spec(**changes: object) -> JobSpec:
-    return msgspec.structs.replace(JobSpec("a", "1", "async", "L1", 60.0), **changes)
-
-
-def lane(**changes: object) -> tuple[str, Lane]:
-    tenant = str(changes.pop("tenant", "t"))
-    text = lane_of(spec(**changes), tenant=tenant)
-    return text, parse(text)
-
-
-def test_a_lane_survives_its_text() -> None:
-    text, parsed = lane(queue='odd"name', concurrency_key="k|1", fairness_key="é")
-    assert parsed == Lane("async", "L1", "a", "1", 'odd"name', "t", "é", "k|1")
-    assert lane_of(spec(queue='odd"name', concurrency_key="k|1", fairness_key="é"), tenant="t") == text
-
-
-def test_a_worker_runs_what_it_knows_at_the_level_it_proved() -> None:
-    _, parsed = lane()
-    tools = frozenset({("a", "1")})
-    assert runnable(parsed, tools=tools, levels=frozenset({"L2"}))
-    assert not runnable(parsed, tools=tools, levels=frozenset({"L0"}))
-    assert not runnable(parsed, tools=frozenset({("a", "2")}), levels=frozenset({"L2"}))
-
-
-def test_free_slots_are_shared_among_those_who_wait() -> None:
-    lanes = [lane(tenant="one"), lane(tenant="two")]
-    made = plan(lanes, free={"async": 10}, room={}, fair=FairShare())
-    assert sorted(made.shares) == [5, 5]
-    assert {order.quota for order in made.orders} == {5}
-
-
-def test_who_was_served_less_comes_first_and_cannot_save_up() -> None:
-    fair = FairShare()
-    fair.charge({"one/": 100})
-    assert fair.shares(["one/", "two/"], 10) == {"one/": 5, "two/": 5}
-    fair.charge({"one/": 4, "two/": 0})
-    assert fair.shares(["one/", "two/"], 4)["two/"] >= 2
-
-
-def test_a_limit_bounds_all_its_lanes_together() -> None:
-    lanes = [lane(concurrency_key="k", tool="a"), lane(concurrency_key="k", tool="b")]
-    made = plan(lanes, free={"async": 10}, room={"key:t/k": 3}, fair=FairShare())
-    assert sum(order.quota for order in made.orders) == 3
-
-
-def test_no_free_slot_of_an_isolation_means_no_order() -> None:
-    assert plan([lane()], free={"process": 3}, room={}, fair=FairShare()).orders == ()
 
 
 def test_a_session_dies_only_by_both_clocks() -> None:

@@ -37,3 +37,11 @@ def test_a_level_of_its_own_is_an_info() -> None:
     channel, capture = Channel(), Capture()
     channel.feed(b'{"log": {"message": "m", "level": "shout"}}\n', capture)
     assert capture.take()[0].level == "info"
+
+
+def test_a_command_may_ask_for_a_later_attempt() -> None:
+    for asked, found in ((b"12.5", 12.5), (b"0", 0.0), (b"-1", None), (b"1e300", None), (b"null", None)):
+        channel, capture = Channel(), Capture()
+        channel.feed(b'{"error": {"code": "busy", "message": "m", "retry_after_s": ' + asked + b"}}\n", capture)
+        assert channel.error is not None
+        assert (channel.error.code, channel.error.retry_after_s) == ("busy", found)

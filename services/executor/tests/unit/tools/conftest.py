@@ -1,4 +1,4 @@
-"""Running command tools bare, as a worker does it, without a sandbox."""
+"""Running tools bare: commands as a worker starts them, but without a sandbox; functions in this process."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobyard.author.testing import Trial
 from jobyard_executor.tools import catalogue
 from jobyard_executor.tools.argv import SEARCH_PATH
 from jobyard_executor.tools.catalogue import Catalogue
 from jobyard_executor.tools.command import CommandTool
+from jobyard_executor.tools.tables.profile import profile
 
 
 @dataclass
@@ -110,5 +112,33 @@ def run_command(begin: Callable[..., Command]) -> RunCommand:
 
     def run(name: str, parameters: Mapping[str, Any] | None = None, files: Mapping[str, bytes] | None = None) -> Ran:
         return begin(name, parameters, files).finish()
+
+    return run
+
+
+@pytest.fixture
+def trial(tools: Catalogue, tmp_path: Path) -> Callable[..., Trial]:
+    def make(name: str, parameters: dict[str, Any] | None = None, **options: Any) -> Trial:
+        return Trial(tools.functions[name, "1"], parameters, folder=tmp_path, **options)
+
+    return make
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Trial]:
+    def trial(content: bytes, name: str = "data", **parameters: Any) -> Trial:
+        path = tmp_path / name
+        path.write_bytes(content)
+        return Trial(profile, parameters, folder=tmp_path, files={"data": path})
+
+    return trial
+
+
+@pytest.fixture
+def profiled(make: Callable[..., Trial]) -> Callable[..., dict[str, Any]]:
+    def run(content: bytes, name: str = "data", **parameters: Any) -> dict[str, Any]:
+        value = make(content, name, **parameters).run()
+        assert isinstance(value, dict)
+        return value
 
     return run

@@ -14,9 +14,9 @@ from jobyard_executor.tools.catalogue import Catalogue
 from jobyard_executor.tools.errors import CatalogueError, DuplicateTool, PackInvalid, ToolFileInvalid, UnknownPack
 from jsonschema import Draft202012Validator
 
-ASYNC = ("noop", "echo", "sleep", "fail", "flaky", "print", "log", "count", "digest")
+ASYNC = ("noop", "echo", "sleep", "fail", "flaky", "print", "log", "count", "digest", "children")
 PROCESS = (*ASYNC, "tree", "cpu", "alloc", "files")
-COMMAND = ("noop", "echo", "sleep", "fail", "print", "tree", "cpu", "alloc", "files")
+COMMAND = ("noop", "echo", "sleep", "fail", "print", "tree", "cpu", "alloc", "files", "children")
 
 
 def names(found: Catalogue) -> set[str]:

@@ -20,6 +20,7 @@ from jobyard_executor.domain.assignment import (
     StopReason,
     Verdict,
 )
+from jobyard_executor.domain.child import ChildJob
 from jobyard_executor.worker.messages import Ended, Fault, Line, Start
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Record:
             ended.truncated,
             files,
             self.seq(self.last_n) if self.last_n else 0,
+            tuple(ChildJob(key, msgspec.Raw(body)) for key, body in ended.children),
         )
 
     def ended_here(self, verdict: Verdict, fault: Fault) -> Ended:
@@ -128,4 +130,4 @@ class Record:
 def _failure(fault: Fault | None) -> Failure | None:
     if fault is None:
         return None
-    return Failure(fault.code, fault.message, fault.type, fault.detail, fault.retryable)
+    return Failure(fault.code, fault.message, fault.type, fault.detail, fault.retryable, fault.retry_after_s)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Any
 
 from jobyard_executor.domain.assignment import (
     Assignment,
@@ -20,15 +18,15 @@ from jobyard_executor.domain.assignment import (
     StopReason,
     Verdict,
 )
-from jobyard_executor.outbound.runner import files
 from jobyard_executor.outbound.runner.crew import Crew
 from jobyard_executor.outbound.runner.forge_link import RunnerBroken
 from jobyard_executor.outbound.runner.record import Key, Record
 from jobyard_executor.outbound.runner.settings import RunnerSettings
+from jobyard_executor.outbound.runner.transfers import Transfers
 from jobyard_executor.outbound.runner.watch import Watch, stopped_here
 from jobyard_executor.outbound.runner.workers import Worker
 from jobyard_executor.sandbox.selftest import Proof, prove
-from jobyard_executor.worker.messages import Beat, Ended, Fault, Gone, Lines, Message, Stop, ToolInfo
+from jobyard_executor.worker.messages import Beat, Ended, Fault, Gone, Line, Lines, Message, Stop, ToolInfo
 from jobyard_executor.worker.workdir import remove_tree
 
 __all__ = ["ProcessRunner", "RunnerBroken"]
@@ -37,7 +35,6 @@ KINDS = ("async", "process", "command")
 RECENT = 2000
 """How many ended async attempts are remembered for their late lines."""
 END_OF_DRAIN_S = 12.0
-SKIPPED_NAMED = 20
 
 
 class ProcessRunner:
@@ -45,7 +42,6 @@ class ProcessRunner:
 
     def __init__(self, settings: RunnerSettings, *, port: FilesPort) -> None:
         self._settings = settings
-        self._port = port
         self._crew = Crew(settings, on_messages=self._heard, on_lost=self._lost, on_room=self._assign_waiting)
         self._records: dict[Key, Record] = {}
         self._by_handle: dict[int, Record] = {}
@@ -57,7 +53,9 @@ class ProcessRunner:
         self._handle = 0
         self._draining = False
         self._idle = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._transfers = Transfers(
+            port, records=self._records, staged=self._assign, conclude=self._conclude, say=self._say
+        )
         self._watch = Watch(self._crew.workers, records=self._by_handle, conclude=self._conclude, crew=self._crew)
 
     async def start(self, *, on_outcome: OnOutcome, on_output: OnOutput) -> None:
@@ -132,9 +130,7 @@ class ProcessRunner:
         self._watch.stop()
         self._records.clear()
         self._by_handle.clear()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._transfers.stop()
         await self._crew.stop()
 
     async def _idle_within(self, seconds: float) -> None:
@@ -156,7 +152,7 @@ class ProcessRunner:
             verdict, fault = refusal
             self._loop.call_soon(self._conclude, record, record.ended_here(verdict, fault))
         elif assignment.files:
-            self._spawn(record, self._stage(record))
+            self._transfers.stage(record)
         else:
             self._assign(record)
 
@@ -237,6 +233,9 @@ class ProcessRunner:
         elif (ended := self._recent.get(message.handle)) is not None:
             batches.append(ended.batch(message.lines, late=True))
 
+    def _say(self, record: Record, lines: list[Line]) -> None:
+        self._on_output([record.batch(lines)])
+
     def _ended(self, worker: Worker, ended: Ended) -> None:
         record = worker.running.pop(ended.handle, None)
         if record is None:
@@ -249,10 +248,10 @@ class ProcessRunner:
         if record.key not in self._records:
             return
         if ended.outputs and ended.verdict == Verdict.SUCCEEDED:
-            self._spawn(record, self._collect(record, ended))
+            self._transfers.collect(record, ended)
         else:
             if ended.folder or record.staged:
-                self._remove_later(record)
+                self._transfers.remove_folder(record)
             self._conclude(record, ended)
 
     def _conclude(self, record: Record, ended: Ended, *, outputs: tuple[OutputFile, ...] = ()) -> None:
@@ -276,61 +275,5 @@ class ProcessRunner:
             if record.key not in self._records:
                 continue
             verdict, fault = self._watch.verdict_of_loss(record, worker)
-            self._remove_later(record)
+            self._transfers.remove_folder(record)
             self._conclude(record, record.ended_here(verdict, fault))
-
-    async def _stage(self, record: Record) -> None:
-        try:
-            await files.stage(self._port, record.assignment, record.work_dir)
-        except files.FilesUnavailable as error:
-            self._abandon(record, Verdict.ERROR, Fault("files_unavailable", str(error)))
-        else:
-            record.task = None
-            record.staged = True
-            self._assign(record)
-
-    def _abandon(self, record: Record, verdict: Verdict, fault: Fault) -> None:
-        record.task = None
-        self._remove_later(record)
-        self._conclude(record, record.ended_here(verdict, fault))
-
-    async def _collect(self, record: Record, ended: Ended) -> None:
-        stored: tuple[OutputFile, ...] = ()
-        try:
-            collected = await files.collect(self._port, record.assignment, record.work_dir)
-            stored = collected.files
-            self._name_skipped(record, collected.skipped)
-        except files.TooManyOutputs as error:
-            ended.verdict = Verdict.RESOURCE_EXHAUSTED
-            ended.fault = Fault("resource_exhausted", str(error), retryable=False)
-        except files.FilesUnavailable as error:
-            ended.verdict, ended.fault = Verdict.ERROR, Fault("files_unavailable", str(error))
-        record.task = None
-        self._remove_later(record)
-        self._conclude(record, ended, outputs=stored)
-
-    def _name_skipped(self, record: Record, skipped: Sequence[str]) -> None:
-        if not skipped:
-            return
-        names = ", ".join(skipped[:SKIPPED_NAMED]) + (" …" if len(skipped) > SKIPPED_NAMED else "")
-        line = files.note(record.last_n + 1, f"not kept, because only regular files become files of the job: {names}")
-        self._on_output([record.batch([line])])
-
-    def _remove_later(self, record: Record) -> None:
-        self._loop.run_in_executor(None, partial(remove_tree, record.work_dir))
-
-    def _spawn(self, record: Record, work: Coroutine[Any, Any, None]) -> None:
-        record.task = task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._task_ended, record))
-
-    def _task_ended(self, record: Record, task: asyncio.Task[None]) -> None:
-        """A transfer that was cancelled, also before its first step, or that failed in a way of its own."""
-        self._tasks.discard(task)
-        if record.task is not task or record.key not in self._records:
-            return
-        if task.cancelled():
-            self._abandon(record, *stopped_here(record))
-            return
-        message = f"the job's files could not be moved: {task.exception()}"
-        self._abandon(record, Verdict.ERROR, Fault("files_unavailable", message))

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import httpx
-from jobyard.author import Context, ToolError
+from jobyard.author import Context, RetryLater, ToolError
 
 from jobyard_executor.tools.http.fetch import Params
 from jobyard_executor.tools.http.guard import DEFAULT_PORTS, Lookup, Target, checked
@@ -128,11 +128,11 @@ class Caller:
             "content_type": answer.headers.get("content-type"),
         }
         if self._params.expect == "success" and not answer.is_success:
-            raise ToolError(
-                f"{url} answered {answer.status_code} {answer.reason_phrase}".rstrip() + ".",
-                code="status_unexpected",
-                retryable=answer.status_code in TRY_AGAIN,
-            )
+            message = f"{url} answered {answer.status_code} {answer.reason_phrase}".rstrip() + "."
+            asked = answer.headers.get("retry-after", "")
+            if answer.status_code in TRY_AGAIN and asked.isascii() and asked.isdigit() and len(asked) < 9:
+                raise RetryLater(int(asked), message, code="status_unexpected")
+            raise ToolError(message, code="status_unexpected", retryable=answer.status_code in TRY_AGAIN)
         size, digest = await self._body_of(answer)
         file = None if self._method == "HEAD" else self._params.save_as
         return value | {"size": size, "sha256": digest, "file": file}

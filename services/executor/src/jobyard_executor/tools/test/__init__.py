@@ -9,10 +9,10 @@ from pathlib import Path
 
 from jobyard.author import Pack
 
-from jobyard_executor.tools.test import basics, effects, load, printing, sleeping
+from jobyard_executor.tools.test import basics, effects, family, load, printing, sleeping
 
 PACK = Pack(
     name="test",
-    functions=(*basics.TOOLS, *sleeping.TOOLS, *printing.TOOLS, *effects.TOOLS, *load.TOOLS),
+    functions=(*basics.TOOLS, *sleeping.TOOLS, *printing.TOOLS, *effects.TOOLS, *load.TOOLS, *family.TOOLS),
     folders=(Path(__file__).parent / "scripts",),
 )

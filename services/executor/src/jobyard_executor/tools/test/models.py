@@ -34,6 +34,12 @@ class Fail(Strict):
     retryable: bool = True
 
 
+class Children(Strict):
+    count: int = Field(default=1, ge=0, le=2000)
+    tool: Text200 = "test.echo"
+    failures: int = Field(default=0, ge=0, le=100)
+
+
 class Flaky(Strict):
     failures: int = Field(default=1, ge=0, le=100)
 

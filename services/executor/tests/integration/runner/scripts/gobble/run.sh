@@ -1,0 +1,2 @@
+# A result that never ends.
+cat /dev/zero > result.json
