@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
-import uvloop
 from jobyard_common.contracts.topics import JOBS_EVENTS, JOBS_INTAKE, JOBS_OUTPUT, TOOLS
 from jobyard_common.db.engine import make_engine
 from jobyard_common.db.migrate import migrate
@@ -23,73 +21,80 @@ from jobyard_common.messaging.tail import Tail
 from jobyard_common.runtime.clock import SystemClock
 from jobyard_common.runtime.health import Readiness
 from jobyard_common.runtime.supervisor import Component, run_service
-from jobyard_common.settings import load_settings
 from jobyard_common.telemetry.logging import configure
 from jobyard_common.telemetry.shipping import LogBuffer, Shipping
 from jobyard_common.telemetry.tracing import Tracer
 
 from jobyard_gateway.documents.asyncapi import asyncapi
+from jobyard_gateway.domain.rate import rates_of
 from jobyard_gateway.domain.tools import Registry
 from jobyard_gateway.handlers.administer import Administrator
+from jobyard_gateway.handlers.admit import Admission
 from jobyard_gateway.handlers.authenticate import Authenticator
 from jobyard_gateway.handlers.await_end import Waiting
+from jobyard_gateway.handlers.check_schedule import ScheduleChecker
 from jobyard_gateway.handlers.follow_job import Streams
+from jobyard_gateway.handlers.follow_tenant import TenantStreams
+from jobyard_gateway.handlers.give_order import Orders
+from jobyard_gateway.handlers.limit import Limiter
 from jobyard_gateway.handlers.live import Hub, LiveStreams
-from jobyard_gateway.handlers.mint_key import mint_key
 from jobyard_gateway.handlers.read_jobs import JobReader
 from jobyard_gateway.handlers.repeat_safely import Repeats
+from jobyard_gateway.handlers.start_run import RunStarter
 from jobyard_gateway.handlers.steer_job import Steering
+from jobyard_gateway.handlers.steer_run import RunSteering
 from jobyard_gateway.handlers.submit_batch import BatchSubmitter
 from jobyard_gateway.handlers.submit_job import Submitter
 from jobyard_gateway.handlers.system_status import SystemStatus
 from jobyard_gateway.inbound.http.admin import AdminRoutes
 from jobyard_gateway.inbound.http.app import make_api, make_app
 from jobyard_gateway.inbound.http.batches import BatchRoutes
+from jobyard_gateway.inbound.http.bulk import BulkRoutes
+from jobyard_gateway.inbound.http.dead_letters import DeadLetterRoutes
+from jobyard_gateway.inbound.http.door import Door
+from jobyard_gateway.inbound.http.events import EventRoutes
 from jobyard_gateway.inbound.http.files import FileRoutes
 from jobyard_gateway.inbound.http.jobs import JobRoutes
 from jobyard_gateway.inbound.http.operations import OperationRoutes
+from jobyard_gateway.inbound.http.owned import Owned
+from jobyard_gateway.inbound.http.queues import QueueRoutes
 from jobyard_gateway.inbound.http.routing import Endpoint
+from jobyard_gateway.inbound.http.schedules import ScheduleRoutes
 from jobyard_gateway.inbound.http.submit import SubmitEndpoint
 from jobyard_gateway.inbound.http.tools import ToolRoutes
+from jobyard_gateway.inbound.http.workflows import WorkflowRoutes
 from jobyard_gateway.inbound.kafka.intake import Intake
 from jobyard_gateway.inbound.kafka.tools import ToolTopic
 from jobyard_gateway.outbound.barrier import Barrier
+from jobyard_gateway.outbound.command_log import CommandLog
 from jobyard_gateway.outbound.commands import Commands
+from jobyard_gateway.outbound.event_log import EventLog
 from jobyard_gateway.outbound.executor import Executor
 from jobyard_gateway.outbound.ledger import Ledger
 from jobyard_gateway.outbound.monitor import Monitor
+from jobyard_gateway.outbound.queue_book import QueueBook
 from jobyard_gateway.outbound.references import References
 from jobyard_gateway.outbound.shelf import Shelf
+from jobyard_gateway.outbound.slices import Slices
 from jobyard_gateway.outbound.workers import Workers
 from jobyard_gateway.settings import Settings
 from jobyard_gateway.store.keys import Administration
 from jobyard_gateway.store.secrets import Secrets, ensure, wait_for
 
 SERVICE = "gateway"
-USAGE = "usage: python -m jobyard_gateway [migrate | mint-key]"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Exit code 0 for an orderly end, 2 for wrong usage or settings."""
-    if arguments not in ([], ["migrate"], ["mint-key"]):
-        print(USAGE)
-        return 2
-    settings = load_settings(Settings)
-    if arguments == ["migrate"]:
-        migrate(settings.postgres_dsn, package="jobyard_gateway", schema=SERVICE)
-        return 0
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        if arguments == ["mint-key"]:
-            print(runner.run(mint_key(settings.postgres_dsn)))
-            return 0
-        return runner.run(serve(settings))
+def run_migrations(settings: Settings) -> None:
+    migrate(settings.postgres_dsn, package="jobyard_gateway", schema=SERVICE)
 
 
 async def serve(settings: Settings) -> int:
     """Run until a signal; returns the exit code."""
     logs = LogBuffer()
     configure(SERVICE, instance=settings.instance(SERVICE), level=settings.log_level, ship=logs.add)
-    gateway = await assemble(settings, logs=logs)
+    door = Door(host=settings.http_host, port=settings.http_port, instance=settings.instance(SERVICE))
+    await door.start()
+    gateway = await assemble(settings, logs=logs, door=door)
     try:
         return await run_service(gateway.components, readiness=gateway.readiness)
     finally:
@@ -111,8 +116,8 @@ class Gateway:
     close: Callable[[], Awaitable[None]]
 
 
-async def assemble(settings: Settings, *, logs: LogBuffer) -> Gateway:
-    """Construct everything; waits for the database, without which no key can be checked."""
+async def assemble(settings: Settings, *, logs: LogBuffer, door: Door | None = None) -> Gateway:
+    """Construct everything; waits for the database, without which no key can be checked. `door` may be open before."""
     instance, token, clock = settings.instance(SERVICE), settings.token(), SystemClock()
     tracer = Tracer(
         SERVICE,
@@ -136,48 +141,82 @@ async def assemble(settings: Settings, *, logs: LogBuffer) -> Gateway:
     executor, monitor = Executor(executor_client), Monitor(monitor_client)
     registry = Registry()
     workers = Workers(executor, registry)
-    ledger = Ledger(shelf, pool)
+    ledger = Ledger(shelf, pool, monotonic=clock.monotonic)
     barrier = Barrier(shelf, monotonic=clock.monotonic, replicated=settings.replicated)
-    references = References(executor, files_client, ledger=ledger, barrier=barrier, monotonic=clock.monotonic)
+    command_log = CommandLog(kafka, publisher)
+    references = References(
+        executor, files_client, ledger=ledger, barrier=barrier, log=command_log, monotonic=clock.monotonic
+    )
     commands = Commands(publisher, pool, tracer=tracer, monotonic=clock.monotonic, wake_relay=relay.wake)
+    admission = Admission(executor, most_waiting=settings.max_waiting_jobs, monotonic=clock.monotonic)
+    limiter = Limiter(
+        rates_of(settings.rate_limits),
+        rates_of(settings.key_rate_limits),
+        monotonic=clock.monotonic,
+        slices=Slices(shelf, instance=instance) if settings.replicated else None,
+    )
+    book = QueueBook(executor)
     submitter = Submitter(
         registry,
         references,
         commands,
         ledger=ledger,
         barrier=barrier,
+        admission=admission,
+        book=book,
         id_secret=secrets.ids,
         clock=clock,
         cell=settings.cell,
     )
     repeats = Repeats(submitter, shelf, executor)
     authenticator = Authenticator(pool, pepper=secrets.pepper, clock=clock)
-    reader = JobReader(executor, ledger, barrier, public_url=settings.public_url)
-    steering = Steering(reader, commands, barrier, executor, cell=settings.cell, monotonic=clock.monotonic)
+    reader = JobReader(executor, ledger, barrier, command_log, public_url=settings.public_url)
+    orders = Orders(commands, barrier, executor, monotonic=clock.monotonic)
+    steering = Steering(reader, orders, cell=settings.cell)
     hub = Hub()
     streams = Streams(hub, reader, monitor, monotonic=clock.monotonic)
     waiting = Waiting(hub, reader, monotonic=clock.monotonic)
     clients = {"executor": executor_client, "files": files_client, "monitor": monitor_client}
     administrator = Administrator(Administration(engine), pepper=secrets.pepper, clock=clock)
 
+    owned = Owned(executor, barrier)
+    run_starter = RunStarter(
+        registry,
+        references,
+        commands,
+        executor,
+        barrier=barrier,
+        shelf=shelf,
+        id_secret=secrets.ids,
+        clock=clock,
+        cell=settings.cell,
+    )
+    run_steering = RunSteering(orders, commands, barrier, executor, log=command_log, cell=settings.cell, clock=clock)
     endpoints = [
         *JobRoutes(reader, steering, streams, monitor, trace_url=settings.trace_url).endpoints(),
-        *BatchRoutes(BatchSubmitter(submitter, repeats, cell=settings.cell)).endpoints(),
+        *BatchRoutes(BatchSubmitter(submitter, repeats, cell=settings.cell), limiter).endpoints(),
         *ToolRoutes(registry, workers).endpoints(),
         *FileRoutes(files_client, public_url=settings.public_url).endpoints(),
-        *OperationRoutes(reader, monitor, SystemStatus(monitor, clients, readiness)).endpoints(),
+        *EventRoutes(TenantStreams(hub, EventLog(kafka, publisher), monotonic=clock.monotonic)).endpoints(),
+        *OperationRoutes(monitor, SystemStatus(monitor, clients, readiness)).endpoints(),
+        *QueueRoutes(owned).endpoints(),
+        *ScheduleRoutes(owned, ScheduleChecker(submitter, clock=clock)).endpoints(),
+        *BulkRoutes(owned).endpoints(),
+        *DeadLetterRoutes(owned, registry).endpoints(),
+        *WorkflowRoutes(owned, run_starter, run_steering).endpoints(),
         *AdminRoutes(administrator, on_revoked=authenticator.forget).endpoints(),
     ]
     own_version = version("jobyard-gateway")
     app = make_app(
-        make_api(endpoints, authenticator=authenticator),
-        SubmitEndpoint(authenticator, submitter, repeats, reader=reader, waiting=waiting),
+        make_api(endpoints, authenticator=authenticator, limiter=limiter),
+        SubmitEndpoint(authenticator, submitter, repeats, reader=reader, waiting=waiting, limiter=limiter),
         readiness=readiness,
         tracer=tracer,
         version=own_version,
         events_document=asyncapi(version=own_version, bootstrap=settings.kafka_bootstrap, prefix=settings.topic_prefix),
     )
-    http = HttpServer(app, host=settings.http_host, port=settings.http_port)
+    http = door or Door(host=settings.http_host, port=settings.http_port, instance=instance)
+    http.lead_to(app)
     tool_topic = ToolTopic(registry, pool)
     intake = Intake(
         submitter,
@@ -205,8 +244,11 @@ async def assemble(settings: Settings, *, logs: LogBuffer) -> Gateway:
     )
     components: list[Component] = [
         publisher,
+        command_log,
         relay,
         shelf,
+        admission,
+        book,
         tool_topic,
         SmallTopics(kafka, [TOOLS], tool_topic.on_records),
         Tail(kafka, [JOBS_EVENTS, JOBS_OUTPUT], hub.on_records, on_gap=hub.on_gap),

@@ -33,9 +33,17 @@ class StandIn:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     lines: list[dict[str, Any]] = field(default_factory=list)
+    seen_seq: int = 0
+    waiting: dict[str, Any] = field(default_factory=lambda: {"count": 1, "waiting": 0, "queues": {}})
+    ingested: dict[int, int] | None = None
+    """How far ingest has come, by partition; None: everywhere."""
+    queues: dict[str, dict[str, Any]] = field(default_factory=dict)
+    routes: dict[str, str] = field(default_factory=dict)
     outcomes: list[dict[str, Any]] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
     known_files: list[str] = field(default_factory=list)
+    contents: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of files, as far as they are known."""
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     uploaded: bytes = b""
 
@@ -49,7 +57,8 @@ class StandIn:
             Route("/internal/v1/commands/{command_id}", self._outcome),
             Route("/internal/v1/keyed/{job_id}", self._keyed),
             Route("/internal/v1/workers", self._workers),
-            Route("/internal/v1/queues", self._queues),
+            Route("/internal/v1/admission", self._admission),
+            Route("/internal/v1/queue-rules", self._queues),
             Route("/v1/jobs/{job_id}/logs", self._logs),
             Route("/v1/files/{file_id}", self._upload, methods=["PATCH"]),
             Route("/v1/files/{file_id}/content", self._download),
@@ -61,16 +70,26 @@ class StandIn:
     def _seen(self, request: Request) -> None:
         self.asked.append((request.method, request.url.path, dict(request.headers)))
 
+    def _behind(self, request: Request) -> bool:
+        places = [place.split(":") for place in request.headers.get("x-jobyard-after", "").split(",") if place]
+        reached = self.ingested
+        return reached is not None and any(reached.get(int(number), 0) <= int(at) for number, at in places)
+
     async def _exists(self, request: Request) -> Response:
         self._seen(request)
+        if self._behind(request):
+            raise Problem("unavailable")
         return _json({"known": [name for name in (await request.json())["ids"] if name in self.jobs]})
 
     async def _files_exist(self, request: Request) -> Response:
         self._seen(request)
-        return _json({"known": [name for name in (await request.json())["ids"] if name in self.known_files]})
+        known = [name for name in (await request.json())["ids"] if name in self.known_files]
+        return _json({"known": known, "sha256": {name: self.contents[name] for name in known if name in self.contents}})
 
     async def _job(self, request: Request) -> Response:
         self._seen(request)
+        if self._behind(request) and request.path_params["job_id"] not in self.jobs:
+            raise Problem("unavailable")
         return _json(_or_404(self.jobs.get(request.path_params["job_id"])))
 
     async def _events(self, request: Request) -> Response:
@@ -78,6 +97,9 @@ class StandIn:
         return _json({"data": rows, "next_cursor": None, "has_more": False})
 
     async def _result(self, request: Request) -> Response:
+        self._seen(request)
+        if self._behind(request):
+            raise Problem("unavailable")
         job = _or_404(self.jobs.get(request.path_params["job_id"]))
         return _json({"job_id": job["id"], "state": job["state"], "stdout": "x" * 100_000, "stderr": "", "files": []})
 
@@ -90,14 +112,19 @@ class StandIn:
     async def _workers(self, request: Request) -> Response:
         return _json({"data": [{"tools": ["echo@1"], "alive": True}]})
 
+    async def _admission(self, request: Request) -> Response:
+        return _json(self.waiting)
+
     async def _queues(self, request: Request) -> Response:
-        return _json({"data": [{"name": "default"}, {"name": "slow"}]})
+        return _json({"queues": {"default": {}, "slow": {}, **self.queues}, "routes": self.routes})
 
     async def _logs(self, request: Request) -> Response:
         after = int(request.query_params.get("after_seq", "0"))
-        return _json(
-            {"data": [row for row in self.lines if row["seq"] > after], "next_cursor": None, "has_more": False}
-        )
+        rows = [row for row in self.lines if row["seq"] > after]
+        answer = _json({"data": rows, "next_cursor": None, "has_more": False})
+        seen = max([self.seen_seq, *(row["seq"] for row in self.lines)])
+        answer.headers["X-Jobyard-Seen-Seq"] = str(seen)
+        return answer
 
     async def _upload(self, request: Request) -> Response:
         self._seen(request)

@@ -245,3 +245,52 @@ def _echo() -> ToolDefinition:
     schema = msgspec.Raw(b'{"type":"object","properties":{"value":{}},"additionalProperties":false}')
     slots = {"data": FileSlot(required=False)}
     return ToolDefinition("echo", "1", "Echo", "", schema, "default", Isolation.ASYNC, Level.L0, "h", slots=slots)
+
+
+def test_large_parameters_go_by_a_file_and_the_refusal_says_so(yard: Any) -> None:
+    async def story() -> None:
+        await yard.define(_echo())
+        file_id = new_id("file")
+        yard.stand_in.known_files = [file_id]
+        async with yard.running() as running:
+            await until_ready(running.http)
+            large = await running.http.post("/v1/jobs", json={"tool": "echo", "parameters": {"value": "x" * 300_000}})
+            assert (large.status_code, large.json()["code"]) == (413, "payload_too_large")
+            assert "$parameters" in large.json()["detail"]
+            answer = await running.http.post("/v1/jobs", json={"tool": "echo", "files": {"$parameters": file_id}})
+            assert answer.status_code == 202, answer.text
+            both = {"tool": "echo", "parameters": {"value": 1}, "files": {"$parameters": file_id}}
+            refused = await running.http.post("/v1/jobs", json=both)
+            assert [row["pointer"] for row in refused.json()["errors"]] == ["/parameters"]
+            gone = {"tool": "echo", "files": {"$parameters": new_id("file")}}
+            refused = await running.http.post("/v1/jobs", json=gone)
+            assert [row["pointer"] for row in refused.json()["errors"]] == ["/files/$parameters"]
+            checked = await running.http.post("/v1/tools/echo/validate", json={"files": {"$parameters": file_id}})
+            assert checked.json() == {"valid": True}
+            (record,) = await yard.records("jobs.commands", count=1)
+            command = msgspec.json.decode(record.value, type=SubmitJob)
+            assert (command.spec.files, bytes(command.spec.parameters)) == ({"$parameters": file_id}, b"{}")
+
+    asyncio.run(story())
+
+
+def test_the_input_of_a_caching_tool_has_one_name_for_the_same_content(yard: Any) -> None:
+    async def story() -> None:
+        caching = msgspec.structs.replace(_echo(), cache_ttl_s=60.0, slots={"data": FileSlot(required=False)})
+        await yard.define(caching)
+        files = [new_id("file") for _ in range(4)]
+        yard.stand_in.known_files = files
+        yard.stand_in.contents = {files[0]: "ab", files[1]: "ab", files[2]: "cd"}
+        async with yard.running() as running:
+            await until_ready(running.http)
+            for file_id in files:
+                body = {**BODY, "files": {"data": file_id}}
+                assert (await running.http.post("/v1/jobs", json=body)).status_code == 202
+            assert (await running.http.get("/v1/tools/echo")).json()["cache_ttl_s"] == 60.0
+            records = await yard.records("jobs.commands", count=4)
+            specs = [msgspec.json.decode(record.value, type=SubmitJob).spec for record in records]
+            keys = {spec.files["data"]: spec.cache and spec.cache.key for spec in specs}
+            assert keys[files[0]] == keys[files[1]] != keys[files[2]]
+            assert keys[files[3]] is None, "a file without a hash yet has no name"
+
+    asyncio.run(story())

@@ -125,6 +125,23 @@ def test_a_revoked_key_is_forgotten_at_once() -> None:
     assert door.knock() == "unauthenticated"
 
 
+def test_requests_that_come_at_once_ask_the_store_once() -> None:
+    """After an outage all waiting clients come back in one moment."""
+    door = Door()
+    header = f"Bearer {door.store.key.text}".encode()
+
+    async def rush() -> set[str]:
+        found = await asyncio.gather(*(door.authenticator.of_header(header) for _ in range(50)))
+        return {principal.tenant for principal in found}
+
+    assert asyncio.run(rush()) == {"tnt_a"}
+    assert door.store.asked == 1
+    door.clock.seconds += 31
+    door.store.away = True
+    assert asyncio.run(rush()) == {"tnt_a"}, "known keys outlive the store, however many ask"
+    assert door.store.asked == 2
+
+
 def test_scopes_narrow_the_role() -> None:
     door = Door()
     door.store.row["scopes"] = [Permission.JOBS_READ.value, Permission.TENANTS_ADMIN.value]

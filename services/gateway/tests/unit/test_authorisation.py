@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import Any, cast
 
@@ -15,11 +16,18 @@ from jobyard_gateway.handlers.authenticate import Authenticator
 from jobyard_gateway.inbound.http.admin import AdminRoutes
 from jobyard_gateway.inbound.http.app import make_api
 from jobyard_gateway.inbound.http.batches import BatchRoutes
+from jobyard_gateway.inbound.http.bulk import BulkRoutes
+from jobyard_gateway.inbound.http.dead_letters import DeadLetterRoutes
+from jobyard_gateway.inbound.http.events import EventRoutes
 from jobyard_gateway.inbound.http.files import FileRoutes
 from jobyard_gateway.inbound.http.jobs import JobRoutes
 from jobyard_gateway.inbound.http.operations import OperationRoutes
+from jobyard_gateway.inbound.http.owned import Owned
+from jobyard_gateway.inbound.http.queues import QueueRoutes
 from jobyard_gateway.inbound.http.routing import Endpoint
+from jobyard_gateway.inbound.http.schedules import ScheduleRoutes
 from jobyard_gateway.inbound.http.tools import ToolRoutes
+from jobyard_gateway.inbound.http.workflows import WorkflowRoutes
 from starlette.responses import Response
 
 NONE = cast(Any, None)
@@ -35,9 +43,15 @@ def table() -> list[Endpoint]:
     return [
         *JobRoutes(NONE, NONE, NONE, NONE, trace_url=None).endpoints(),
         *BatchRoutes(NONE).endpoints(),
+        *EventRoutes(NONE).endpoints(),
         *ToolRoutes(NONE, NONE).endpoints(),
         *FileRoutes(NONE, public_url="").endpoints(),
-        *OperationRoutes(NONE, NONE, NONE).endpoints(),
+        *OperationRoutes(NONE, NONE).endpoints(),
+        *QueueRoutes(Owned(NONE, NONE)).endpoints(),
+        *ScheduleRoutes(Owned(NONE, NONE), NONE).endpoints(),
+        *BulkRoutes(Owned(NONE, NONE)).endpoints(),
+        *DeadLetterRoutes(Owned(NONE, NONE), NONE).endpoints(),
+        *WorkflowRoutes(Owned(NONE, NONE), NONE, NONE).endpoints(),
         *AdminRoutes(NONE, on_revoked=NONE).endpoints(),
     ]
 
@@ -80,10 +94,7 @@ def client() -> Client:
 
 @pytest.mark.parametrize("endpoint", table(), ids=lambda endpoint: f"{endpoint.method} {endpoint.path}")
 def test_each_route_lets_in_exactly_who_may(endpoint: Endpoint, client: Client) -> None:
-    path = endpoint.path
-    for name in ("job_id", "file_id", "key_id", "name"):
-        path = path.replace(f"{{{name}}}", "x")
-    assert "{" not in path
+    path = re.sub(r"{\w+}", "x", endpoint.path)
     for number, (who, permissions) in enumerate(KEYS.items()):
         headers = {} if permissions is None else {"Authorization": str(number)}
         status = client.request(endpoint.method, path, headers=headers).status_code

@@ -14,9 +14,14 @@ from jobyard_gateway.documents.openapi import openapi_of
 from jobyard_gateway.domain.submission import Submission
 from jobyard_gateway.handlers.authenticate import Authenticator
 from jobyard_gateway.inbound.http.app import make_api
+from jobyard_gateway.inbound.http.bulk import BulkRoutes
+from jobyard_gateway.inbound.http.dead_letters import DeadLetterRoutes
 from jobyard_gateway.inbound.http.files import FileRoutes
 from jobyard_gateway.inbound.http.jobs import JobRoutes
+from jobyard_gateway.inbound.http.owned import Owned
 from jobyard_gateway.inbound.http.pages import page_routes
+from jobyard_gateway.inbound.http.schedules import ScheduleRoutes
+from jobyard_gateway.inbound.http.workflows import WorkflowRoutes
 from openapi_spec_validator import validate
 from starlette.applications import Starlette
 
@@ -27,6 +32,10 @@ def api() -> Any:
     endpoints = [
         *JobRoutes(NONE, NONE, NONE, NONE, trace_url=None).endpoints(),
         *FileRoutes(NONE, public_url="").endpoints(),
+        *ScheduleRoutes(Owned(NONE, NONE), NONE).endpoints(),
+        *BulkRoutes(Owned(NONE, NONE)).endpoints(),
+        *DeadLetterRoutes(Owned(NONE, NONE), NONE).endpoints(),
+        *WorkflowRoutes(Owned(NONE, NONE), NONE, NONE).endpoints(),
     ]
     return make_api(endpoints, authenticator=cast(Authenticator, None))
 

@@ -6,7 +6,18 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobyard_gateway.domain.stream import ATTEMPT, Merge, Output, Position, Row, frame, position, rows_of
+from jobyard_gateway.domain.stream import (
+    ATTEMPT,
+    END_WAIT_S,
+    OUTPUT_WAIT_S,
+    Merge,
+    Output,
+    Position,
+    Row,
+    frame,
+    position,
+    rows_of,
+)
 
 
 def row(number: int, state: str, attempt: int, output_seq: int) -> Row:
@@ -29,9 +40,9 @@ LINES = [line(1), line(2), line(3), line(1, 2), line(2, 2)]
 WHOLE = ["1", "2", "l1.1", "l1.2", "l1.3", "3", "4", "l2.1", "5", "l2.2", "6"]
 
 
-def told(merge: Merge, *, waited: bool = False) -> list[tuple[str, Position]]:
+def told(merge: Merge, *, waited: bool = False, waited_s: float = 0.0) -> list[tuple[str, Position]]:
     found = []
-    for event, place, data in merge.ready(waited=waited):
+    for event, place, data in merge.ready(waited_s=END_WAIT_S if waited else waited_s):
         known = msgspec.json.decode(data).get("seq") if event == "job.state" else None
         name = str(known) if known else f"l{place.seq // ATTEMPT}.{place.seq % ATTEMPT}"
         found.append((name, place))
@@ -113,6 +124,19 @@ def test_an_event_waits_for_its_outputs_until_told_otherwise() -> None:
     assert [name for name, _ in told(merge, waited=True)] == ["l1.1", "3"]
 
 
+def test_an_event_waits_a_second_and_the_last_one_five() -> None:
+    merge = Merge(Position())
+    for one in ROWS:
+        merge.add_row(one)
+    assert [name for name, _ in told(merge)] == ["1", "2"]
+    assert merge.patience_s == OUTPUT_WAIT_S == 1.0
+    assert told(merge, waited_s=0.99) == []
+    assert [name for name, _ in told(merge, waited_s=1.0)] == ["3", "4", "5"]
+    assert merge.patience_s == END_WAIT_S == 5.0
+    assert told(merge, waited_s=4.99) == []
+    assert [name for name, _ in told(merge, waited_s=5.0)] == ["6"]
+
+
 def test_an_event_told_by_the_topic_holds_its_row_back() -> None:
     merge = Merge(Position())
     merge.expect(2, ATTEMPT + 1)
@@ -143,6 +167,28 @@ def test_the_end_is_known() -> None:
 @pytest.mark.parametrize("text", ["", "x", "1.2", "1.2.3.9", "-1.2.3", "9" * 100, None, "1.2.3\n"])
 def test_a_strange_id_means_the_beginning(text: str | None) -> None:
     assert position(text) == Position()
+
+
+def test_an_event_waits_no_longer_than_its_outputs_are_taken_in() -> None:
+    merge = Merge(Position())
+    for one in ROWS[:3]:
+        merge.add_row(one)
+    for output in LINES[:2]:
+        merge.add_output(output)
+    told(merge)
+    assert merge.awaited == ATTEMPT + 3, "the third was progress, which nobody keeps"
+    merge.seen(ATTEMPT + 3)
+    assert merge.awaited is None
+    assert [name for name, _ in told(merge)] == ["l1.1", "l1.2", "3"]
+
+
+def test_notes_on_the_timeline_do_not_end_or_hold_a_stream() -> None:
+    merge = Merge(Position())
+    for one in ROWS:
+        merge.add_row(one)
+    merge.add_row(Row(1_000_001, None, 0, raw=b"{}"))
+    assert "1000001" not in [name for name, _ in told(merge, waited=True)]
+    assert merge.finished
 
 
 def test_frames_hold_one_event_whatever_the_data() -> None:

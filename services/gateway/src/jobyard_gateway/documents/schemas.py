@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from jobyard_common.contracts.jobs import JobState, Reason
 
+from jobyard_gateway.documents import events, operations, queues, schedules, workflows
 from jobyard_gateway.documents.shapes import (
     FREE,
     NUMBER,
@@ -33,6 +34,7 @@ JOB_FILTERS = [
     query("created_after", TIME, "Inclusive."),
     query("created_before", TIME, "Exclusive."),
     query("parent_id", TEXT, "Children of a job."),
+    query("workflow_id", TEXT, "Jobs of a workflow run."),
 ]
 PAGING = [
     query("limit", {"type": "integer", "minimum": 1, "maximum": 200}, "Rows of a page."),
@@ -100,6 +102,10 @@ _JOB = record(
         "links": record({"self": TEXT, "result": TEXT, "logs": TEXT, "events": TEXT, "trace": TEXT}),
     }
 )
+_JOB["properties"] |= {
+    "duplicate_of": {**TEXT, "description": "Of a superseded job: the one that has its dedupe key."},
+    "cached_from": {**TEXT, "description": "Of a job that did not run: the one whose result it was given."},
+}
 _FILE_OF_RESULT = record(
     {"file_id": TEXT, "name": TEXT, "size": WHOLE, "sha256": TEXT, "content_type": TEXT, "url": TEXT}
 )
@@ -130,6 +136,8 @@ _TOOL = record(
         "limits": OBJECT,
         "slots": OBJECT,
         "examples": {"type": "array", "items": FREE},
+        "cache_ttl_s": optional(NUMBER),
+        "batch": optional(OBJECT),
         "workers": WHOLE,
     }
 )
@@ -190,6 +198,11 @@ def components() -> dict[str, Doc]:
     """Every schema by name; those of requests come from the types that check them."""
     return {
         **_submit_shapes("#/components/schemas/{name}"),
+        **events.SCHEMAS,
+        **operations.SCHEMAS,
+        **queues.SCHEMAS,
+        **schedules.SCHEMAS,
+        **workflows.SCHEMAS,
         "Any": FREE,
         "Problem": _PROBLEM,
         "Progress": _PROGRESS,
@@ -210,7 +223,22 @@ def components() -> dict[str, Doc]:
                 "files": {"type": "array", "items": _FILE_OF_RESULT},
                 "error": optional(ref("JobError")),
                 "run_ms": optional(WHOLE),
-            }
+                "duplicate_of": TEXT,
+                "cached_from": TEXT,
+            },
+            required=[
+                "job_id",
+                "attempt",
+                "state",
+                "value",
+                "return_code",
+                "stdout",
+                "stderr",
+                "truncated",
+                "files",
+                "error",
+                "run_ms",
+            ],
         ),
         "AttemptPage": page(OBJECT),
         "LifecyclePage": page(_ROW),

@@ -18,6 +18,11 @@ def body_hash(tree: dict[str, object]) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
+def input_hash(tool: str, version: str, parameters: object, files: dict[str, str]) -> str:
+    """Hex SHA-256 of what the result of a job depends on: `files` are the hashes of their contents by slot."""
+    return body_hash({"tool": tool, "version": version, "parameters": parameters, "files": files})
+
+
 def _with_large_integers(tree: object) -> object:
     # RFC 8785 has no form for integers beyond a double; ours is an object whose key no submit can hold.
     if isinstance(tree, dict):

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 import msgspec
-from jobyard_common.contracts.jobs import Dedupe, JobSpec, Retry
+from jobyard_common.contracts.jobs import Cache, Dedupe, DedupeMode, JobSpec, Retry
 from jobyard_common.contracts.tools import ToolDefinition
 from jobyard_common.contracts.wire import milliseconds
 from msgspec import UNSET
@@ -16,12 +16,27 @@ from jobyard_gateway.domain.submission import RetryOptions, Submission
 DEFAULT_TIMEOUT_S = 3600.0
 
 
-def job_spec(submission: Submission, definition: ToolDefinition, *, now: datetime) -> JobSpec:
-    """Defaults filled in: the tool's first, then the platform's. `delay_s` becomes `run_at`."""
+def job_spec(
+    submission: Submission,
+    definition: ToolDefinition,
+    *,
+    now: datetime,
+    input_hash: str | None = None,
+    queue: str | None = None,
+) -> JobSpec:
+    """Defaults filled in: the tool's first, then the platform's. `delay_s` becomes `run_at`, as does the silence that a
+    debounced submit waits for. `queue` is where jobs of this tool go that name none. `input_hash` names the job's input
+    where its tool lets earlier results answer.
+    """
     run_at = submission.run_at
     if submission.delay_s:
         run_at = now + timedelta(seconds=submission.delay_s)
     dedupe = submission.dedupe
+    if dedupe is not None and dedupe.mode is DedupeMode.DEBOUNCE:
+        run_at = max(run_at or now, now + timedelta(seconds=dedupe.ttl_s or 0.0))
+    cache = None
+    if input_hash is not None and definition.cache_ttl_s is not None:
+        cache = Cache(input_hash, definition.cache_ttl_s, submission.use_cache)
     return JobSpec(
         tool=definition.name,
         tool_version=definition.version,
@@ -30,7 +45,7 @@ def job_spec(submission: Submission, definition: ToolDefinition, *, now: datetim
         timeout_s=submission.timeout_s or definition.timeout_s or DEFAULT_TIMEOUT_S,
         parameters=submission.parameters,
         files=submission.files,
-        queue=submission.queue or definition.queue,
+        queue=submission.queue or queue or definition.queue,
         priority=submission.priority,
         run_at=milliseconds(run_at) if run_at else None,
         ttl_s=submission.ttl_s,
@@ -44,6 +59,7 @@ def job_spec(submission: Submission, definition: ToolDefinition, *, now: datetim
         tags=tuple(submission.tags),
         metadata=submission.metadata,
         callback_url=submission.callback_url,
+        cache=cache,
     )
 
 

@@ -16,7 +16,7 @@ MAX_LIMIT = 200
 _CURSOR = re.compile(r"[A-Za-z0-9_=-]{5,1024}")
 _INTEGER = re.compile(r"[0-9]{1,9}")
 _REPEATABLE = frozenset({"state", "tool", "queue", "tag"})
-_FILTERS = _REPEATABLE | {"correlation_id", "created_after", "created_before", "parent_id"}
+_FILTERS = _REPEATABLE | {"correlation_id", "created_after", "created_before", "parent_id", "workflow_id"}
 
 
 def job_list_faults(pairs: Pairs) -> list[Fault]:
@@ -25,6 +25,11 @@ def job_list_faults(pairs: Pairs) -> list[Fault]:
 
 def job_count_faults(pairs: Pairs) -> list[Fault]:
     return _faults(pairs, _FILTERS)
+
+
+def event_list_faults(pairs: Pairs) -> list[Fault]:
+    """Filters of the job list; where to go on is checked against the topic."""
+    return _faults(pairs, _FILTERS | {"limit"}, unchecked=frozenset({"cursor"}))
 
 
 def page_faults(pairs: Pairs, *, others: Iterable[str] = ()) -> list[Fault]:
@@ -69,6 +74,8 @@ def _message(name: str, value: str) -> str | None:
             return None if _is_time(value) else "An RFC 3339 time with a zone."
         case "parent_id":
             return None if is_id("job", value) else "Not a job id."
+        case "workflow_id":
+            return None if is_id("wfr", value) else "Not the id of a run."
     return None
 
 

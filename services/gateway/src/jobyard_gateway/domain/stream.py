@@ -19,6 +19,8 @@ from jobyard_common.contracts.output import OutputLine, OutputPack, Stream
 from jobyard_common.contracts.wire import rfc3339
 
 ATTEMPT = 10**9
+OUTPUT_WAIT_S, END_WAIT_S = 1.0, 5.0
+"""How long an event waits for the outputs before it, and how long the last one does."""
 _ENDS = frozenset(state.value for state in TERMINAL)
 _ID = re.compile(r"(\d{1,20})\.(\d{1,10})\.(\d{1,20})(?:\.([12]))?")
 RESULT, END = 1, 2
@@ -125,9 +127,13 @@ class Merge:
         self._rows: dict[int, Row] = {}
         self._outputs: dict[int, Output] = {}
         self._expected: dict[int, int] = {}
+        self._seen = 0
         self.last: Row | None = None
 
     def add_row(self, row: Row) -> None:
+        """Notes on the timeline have no state; they stand beside the order and are not sent."""
+        if row.state is None:
+            return
         if self.last is None or row.seq > self.last.seq:
             self.last = row
         if row.seq > self.at.event_no:
@@ -142,6 +148,10 @@ class Merge:
         if event_no > self.at.event_no:
             self._expected[event_no] = output_seq
 
+    def seen(self, seq: int) -> None:
+        """Whatever there is up to this output was added."""
+        self._seen = max(self._seen, seq)
+
     @property
     def awaited(self) -> int | None:
         """The output that should come before the next row and has not been seen; None if nothing is missing."""
@@ -149,16 +159,22 @@ class Merge:
         if row is None:
             return None
         wanted = row.output_seq if row.output_seq is not None else self._expected.get(row.seq, 0)
-        return None if wanted <= self.at.seq or wanted in self._outputs else wanted
+        return None if wanted <= max(self.at.seq, self._seen) or wanted in self._outputs else wanted
+
+    @property
+    def patience_s(self) -> float:
+        """How long the next row waits for outputs."""
+        row = self._next_row()
+        return END_WAIT_S if row is not None and row.ends else OUTPUT_WAIT_S
 
     @property
     def finished(self) -> bool:
         """The last event was sent, and what comes after it may follow."""
         return self.last is not None and self.last.ends and self.last.seq <= self.at.event_no
 
-    def ready(self, *, waited: bool) -> Iterator[tuple[str, Position, bytes]]:
-        """What can be sent now. Without `waited`, rows whose outputs are missing are held back."""
-        while (row := self._next_row()) is not None and (waited or self.awaited is None):
+    def ready(self, *, waited_s: float) -> Iterator[tuple[str, Position, bytes]]:
+        """What can be sent now. Rows whose outputs are missing are held back until they have waited long enough."""
+        while (row := self._next_row()) is not None and (self.awaited is None or waited_s >= self.patience_s):
             yield from self._lines(upto=row.before)
             self.at = Position(row.incarnation, row.seq, max(self.at.seq, row.before))
             del self._rows[row.seq]

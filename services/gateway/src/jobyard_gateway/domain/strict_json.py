@@ -26,8 +26,8 @@ class MalformedJson(ValueError):
     """The body is not JSON that every reader understands alike; the text says why, for the sender."""
 
 
-def parse(body: bytes) -> object:
-    """The tree of `body`.
+def parse(body: bytes, *, most: int = MAX_MEMBERS) -> object:
+    """The tree of `body`, which may have `most` members.
 
     Raises:
         MalformedJson: not JSON, or one of the rules of this module is broken.
@@ -42,13 +42,13 @@ def parse(body: bytes) -> object:
         raise MalformedJson(_reason(body, str(error))) from None
     colons = body.count(b":")
     harmless = (
-        colons <= MAX_MEMBERS
+        colons <= most
         and body.count(b"{") + body.count(b"[") <= MAX_DEPTH
         and (len(body) <= MAX_INTEGER_DIGITS or _MANY_DIGITS.search(body) is None)
         and _members(tree) == colons
     )
     if not harmless:
-        _read_carefully(body)
+        _read_carefully(body, most)
     return tree
 
 
@@ -76,16 +76,16 @@ def _members(tree: object) -> int:
     return count
 
 
-def _read_carefully(body: bytes) -> None:
+def _read_carefully(body: bytes, most: int) -> None:
     if _depth(body) > MAX_DEPTH:
         raise MalformedJson(f"More than {MAX_DEPTH} levels of nesting.")
-    left = MAX_MEMBERS
+    left = most
 
     def members(pairs: list[tuple[str, object]]) -> None:
         nonlocal left
         left -= len(pairs)
         if left < 0:
-            raise MalformedJson(f"More than {MAX_MEMBERS:,} members.")
+            raise MalformedJson(f"More than {most:,} members.")
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
 from jobyard_common.contracts.ids import is_id
-from jobyard_common.contracts.jobs import EMPTY_OBJECT, Backoff, DedupeMode
+from jobyard_common.contracts.jobs import EMPTY_OBJECT, PARAMETERS_SLOT, Backoff, DedupeMode
 from msgspec import UNSET, Meta, UnsetType
 
 from jobyard_gateway.domain.callback import refusal
@@ -76,6 +76,7 @@ class Submission(msgspec.Struct, forbid_unknown_fields=True):
     tags: Annotated[list[Name], Meta(max_length=50)] = []
     metadata: msgspec.Raw = msgspec.field(default_factory=_nothing)
     callback_url: str | None = None
+    use_cache: bool = True
 
 
 _decoder = msgspec.json.Decoder(Submission)
@@ -176,6 +177,8 @@ def _meaning_faults(submission: Submission, *, now: datetime) -> list[Fault]:
     dedupe = submission.dedupe
     if dedupe is not None and dedupe.mode is not DedupeMode.WHILE_ACTIVE and dedupe.ttl_s is None:
         faults.append(Fault("/dedupe/ttl_s", f"The mode {dedupe.mode} needs ttl_s."))
+    if PARAMETERS_SLOT in submission.files and bytes(submission.parameters).strip() not in (b"{}", b"{ }"):
+        faults.append(Fault("/parameters", f"Give parameters or a file for {PARAMETERS_SLOT}, not both."))
     for index, parent in enumerate(submission.depends_on):
         if not is_id("job", parent):
             faults.append(Fault(f"/depends_on/{index}", "No such job."))

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 from jobyard_common.contracts.ids import is_id
+from jobyard_common.contracts.jobs import PARAMETERS_SLOT
 from jobyard_common.contracts.tools import ToolDefinition
 
 from jobyard_gateway.domain.faults import Fault
@@ -42,8 +43,12 @@ class Tool:
     def slot_faults(self, files: dict[str, str]) -> list[Fault]:
         slots = self.definition.slots
         faults = [
-            Fault(f"/files/{escape(name)}", "The tool has no such file slot.") for name in files if name not in slots
+            Fault(f"/files/{escape(name)}", "The tool has no such file slot.")
+            for name in files
+            if name not in slots and name != PARAMETERS_SLOT
         ]
+        if PARAMETERS_SLOT in files and not is_id("file", files[PARAMETERS_SLOT]):
+            faults.append(Fault(f"/files/{PARAMETERS_SLOT}", "No such file."))
         for name, slot in slots.items():
             if slot.required and name not in files:
                 faults.append(Fault(f"/files/{escape(name)}", "This file is required."))

@@ -5,9 +5,11 @@ A principal seen once stays valid for a day while the key store can't be reached
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 
+from jobyard_common.db.breaker import Breaker, LeftInPeace
 from jobyard_common.db.connection import Pool
 from jobyard_common.db.errors import is_retryable
 from jobyard_common.http.problems import Problem
@@ -33,6 +35,8 @@ class Authenticator:
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         self._refused: OrderedDict[bytes, float] = OrderedDict()
+        self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
+        self._breaker = Breaker(monotonic=clock.monotonic)
 
     def remembered(self, authorization: bytes) -> Principal | None:
         """The principal of a header seen within 30 s; None says nothing."""
@@ -68,13 +72,14 @@ class Authenticator:
         if self._refused.get(digest, 0.0) > now:
             raise Problem("unauthenticated")
         try:
-            principal = await self._look_up(key_id, text)
+            principal = await self._ask_once(digest, key_id, text)
         except Exception as error:
             if not is_retryable(error):
                 raise
             if known is not None and known[0] + STALE_S > now:
                 return known[1]
-            log.warning("auth.store_away", error=f"{type(error).__name__}: {error}"[:200])
+            if not isinstance(error, LeftInPeace):
+                log.warning("auth.store_away", error=f"{type(error).__name__}: {error}"[:200])
             raise Problem("unavailable", "The key can't be checked: the key store is away.") from None
         if principal is None:
             self._known.pop(digest, None)
@@ -92,8 +97,21 @@ class Authenticator:
         for digest in [digest for digest, (_, principal) in self._known.items() if principal.key_id == key_id]:
             del self._known[digest]
 
+    async def _ask_once(self, digest: bytes, key_id: str, text: str) -> Principal | None:
+        """One look-up at a time for a key: after an outage all its requests come at once, and would end the store."""
+        asking = self._asking.get(digest)
+        if asking is None or asking.done():
+            asking = self._asking[digest] = asyncio.create_task(self._look_up(key_id, text))
+            asking.add_done_callback(lambda done: self._asked(digest, done))
+        return await asyncio.shield(asking)
+
+    def _asked(self, digest: bytes, done: asyncio.Task[Principal | None]) -> None:
+        self._asking.pop(digest, None)
+        if not done.cancelled():
+            done.exception()
+
     async def _look_up(self, key_id: str, text: str) -> Principal | None:
-        stored = await keys.find(self._pool, key_id, timeout_s=LOOKUP_S)
+        stored = await self._breaker.ask(lambda: keys.find(self._pool, key_id, timeout_s=LOOKUP_S))
         if stored is None or not api_keys.matches(text, stored.hash, pepper=self._pepper) or stored.dead:
             return None
         if stored.expires_at is not None and stored.expires_at <= self._clock.now():

@@ -7,6 +7,7 @@ The executor's lifecycle is the truth about events, and the topics say when to l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -28,7 +29,7 @@ from jobyard_gateway.outbound.monitor import Monitor
 
 PING_S = 15.0
 LOOK_AGAIN_S = 3.0
-OUTPUT_WAIT_S = 1.0
+WAITING_LOOK_S = 0.25
 RESULT_CUT = 64 * 1024
 MOST_OF_A_TENANT = 500
 PING = b": ping\n\n"
@@ -83,11 +84,13 @@ class Streams:
         tail = merge.at.tail
         look, read_lines, waiting_since, pinged = True, True, None, self._monotonic()
         while not self._hub.closing.is_set():
-            if read_lines:
-                read_lines = not await self._read_lines(job_id, principal, merge)
             if look:
                 look = not await self._read_rows(job_id, principal, merge)
-            for event, place, data in merge.ready(waited=self._long_enough(waiting_since)):
+            if read_lines:
+                read_lines = False
+                await self._read_lines(job_id, principal, merge, within_s=self._left_s(merge, waiting_since))
+            waited_s = 0.0 if waiting_since is None else self._monotonic() - waiting_since
+            for event, place, data in merge.ready(waited_s=waited_s):
                 waiting_since = None
                 yield event, place, data
             if merge.finished:
@@ -96,7 +99,8 @@ class Streams:
                 return
             if merge.awaited is not None and waiting_since is None:
                 waiting_since = self._monotonic()
-            timeout_s = 0.25 if waiting_since is not None else LOOK_AGAIN_S
+            left_s = self._left_s(merge, waiting_since)
+            timeout_s = LOOK_AGAIN_S if left_s is None else min(WAITING_LOOK_S, left_s)
             if not await follower.news(timeout_s=timeout_s):
                 look = True
                 read_lines = waiting_since is not None
@@ -108,8 +112,9 @@ class Streams:
                 pinged = self._monotonic()
                 yield "", merge.at, b""
 
-    def _long_enough(self, since: float | None) -> bool:
-        return since is not None and self._monotonic() - since >= OUTPUT_WAIT_S
+    def _left_s(self, merge: Merge, since: float | None) -> float | None:
+        """How long the next event still waits; None if it does not."""
+        return None if since is None else max(0.0, since + merge.patience_s - self._monotonic())
 
     async def _read_rows(self, job_id: str, principal: Principal, merge: Merge) -> bool:
         cursor: str | None = None
@@ -125,20 +130,21 @@ class Streams:
         except Problem:
             return False
 
-    async def _read_lines(self, job_id: str, principal: Principal, merge: Merge) -> bool:
+    async def _read_lines(self, job_id: str, principal: Principal, merge: Merge, *, within_s: float | None) -> None:
+        """What the monitor has; without it a stream still has every event and what comes from now on."""
         cursor: str | None = None
-        try:
-            while True:
-                params = {"limit": "200", "after_seq": str(merge.at.seq)} | ({"cursor": cursor} if cursor else {})
-                page = await self._monitor.get(f"/v1/jobs/{job_id}/logs", principal, params)
-                lines, cursor = stream.logs_of(page.body)
-                for line in lines:
-                    merge.add_output(line)
-                if cursor is None:
-                    return True
-        except Problem:
-            # Without the monitor a stream still has every event and what comes from now on.
-            return True
+        with contextlib.suppress(Problem, TimeoutError):
+            async with asyncio.timeout(within_s):
+                while True:
+                    params = {"limit": "200", "after_seq": str(merge.at.seq), "with": "seen"}
+                    params |= {"cursor": cursor} if cursor else {}
+                    page = await self._monitor.get(f"/v1/jobs/{job_id}/logs", principal, params)
+                    lines, cursor = stream.logs_of(page.body)
+                    for line in lines:
+                        merge.add_output(line)
+                    if cursor is None:
+                        merge.seen(int(page.headers.get("x-jobyard-seen-seq", "0")))
+                        return
 
     async def _end(
         self, job_id: str, principal: Principal, merge: Merge, tail: int

@@ -6,12 +6,16 @@ A follower that does not keep up loses its oldest records and is told; it then r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from jobyard_common.contracts.topics import JOBS_EVENTS
 from jobyard_common.messaging.inbound import Inbound
 from jobyard_common.runtime.supervisor import Component
+
+from jobyard_gateway.domain.tenant_feed import Feed, change_of
 
 CAPACITY = 2_000
 
@@ -50,14 +54,36 @@ class Follower:
         return True
 
 
+class FeedFollower:
+    """A reader of everything of a tenant."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    async def news(self, *, timeout_s: float) -> None:
+        """Wait for something new, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
+        self._news.clear()
+
+
 class Hub:
-    """Followers by job id. Records of jobs that nobody follows cost one look into a dict."""
+    """Followers by job id, and feeds by tenant. Records that nobody follows cost one look into a dict."""
 
     def __init__(self) -> None:
         self._followers: dict[bytes, set[Follower]] = {}
+        self._feeds: dict[str, set[FeedFollower]] = {}
+        self._next: dict[int, int] = {}
         self.closing = asyncio.Event()
 
     def on_records(self, records: list[Inbound]) -> None:
+        if self._feeds:
+            self._feed(records)
         if not self._followers:
             return
         for record in records:
@@ -70,11 +96,53 @@ class Hub:
             for follower in followers:
                 follower.missed = True
                 follower.wake()
+        self._next.clear()
+        self._behind()
 
     def close(self) -> None:
         """End every stream now."""
         self.closing.set()
         self.on_gap()
+
+    def _feed(self, records: list[Inbound]) -> None:
+        for record in records:
+            if record.topic != JOBS_EVENTS.name:
+                continue
+            if self._next.get(record.partition, record.offset) != record.offset:
+                self._behind()
+            self._next[record.partition] = record.offset + 1
+            change = change_of(record)
+            if change is not None:
+                for follower in self._feeds.get(change.tenant, ()):
+                    if follower.feed.add(change):
+                        follower.wake()
+
+    def _behind(self) -> None:
+        for followers in self._feeds.values():
+            for follower in followers:
+                follower.feed.behind = True
+                follower.wake()
+
+    def passed(self, follower: FeedFollower) -> None:
+        """A feed without anything waiting has passed all that came by."""
+        feed = follower.feed
+        if not feed.behind:
+            feed.passed([self._next.get(partition, 0) for partition in range(len(feed.position))])
+
+    @contextmanager
+    def feeding(self, feed: Feed) -> Iterator[FeedFollower]:
+        if not self._feeds:
+            # Nobody counted while nobody looked.
+            self._next.clear()
+        follower = FeedFollower(feed)
+        self._feeds.setdefault(feed.tenant, set()).add(follower)
+        try:
+            yield follower
+        finally:
+            left = self._feeds[feed.tenant]
+            left.discard(follower)
+            if not left:
+                del self._feeds[feed.tenant]
 
     @contextmanager
     def following(self, job_id: str) -> Iterator[Follower]:

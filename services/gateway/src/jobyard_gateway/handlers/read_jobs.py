@@ -1,6 +1,6 @@
 """Reads of jobs: the executor answers, the gateway only knows what it promised a moment ago.
 
-404 is said only behind the barrier of the tenant's own writes; if nobody can tell, it is 503.
+404 is said only behind the spool and the end of the id's partition of `jobs.commands`; if nobody can tell, it is 503.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from jobyard_gateway.domain import views
 from jobyard_gateway.domain.permissions import Principal
 from jobyard_gateway.outbound.answers import Answer, problem_of
 from jobyard_gateway.outbound.barrier import Barrier
+from jobyard_gateway.outbound.command_log import CommandLog, LogAway
 from jobyard_gateway.outbound.executor import Executor
-from jobyard_gateway.outbound.ledger import Ledger
+from jobyard_gateway.outbound.ledger import Ledger, SpoolAway
 
 PASSED_ON = ("etag", "x-jobyard-stale")
 
@@ -28,10 +29,13 @@ class _State(msgspec.Struct):
 
 
 class JobReader:
-    def __init__(self, executor: Executor, ledger: Ledger, barrier: Barrier, *, public_url: str) -> None:
+    def __init__(
+        self, executor: Executor, ledger: Ledger, barrier: Barrier, log: CommandLog, *, public_url: str
+    ) -> None:
         self._executor = executor
         self._ledger = ledger
         self._barrier = barrier
+        self._log = log
         self._public_url = public_url
 
     async def job(self, job_id: str, principal: Principal, *, min_version: int | None = None) -> Answer:
@@ -43,10 +47,12 @@ class JobReader:
         except (ServiceAway, Problem) as error:
             if isinstance(error, Problem) and error.code != "not_found":
                 raise
-            promised = await self._ledger.view(job_id, tenant=principal.tenant)
+            promised = await self._promised(job_id, principal)
             if promised is not None:
                 return Answer(promised, {})
-            raise self._unsure(error) from None
+            if isinstance(error, ServiceAway):
+                raise _unsure() from None
+            answer = await self._ask_behind_all(job_id, path, principal, params)
         return Answer(views.with_links(answer.content), _passed_on(answer))
 
     async def part(self, job_id: str, part: str, principal: Principal, params: Any = None) -> Answer:
@@ -57,9 +63,11 @@ class JobReader:
         except (ServiceAway, Problem) as error:
             if isinstance(error, Problem) and error.code != "not_found":
                 raise
-            if await self._ledger.view(job_id, tenant=principal.tenant) is not None:
+            if await self._promised(job_id, principal) is not None:
                 raise _of_a_promise(part) from None
-            raise self._unsure(error) from None
+            if isinstance(error, ServiceAway):
+                raise _unsure() from None
+            answer = await self._ask_behind_all(job_id, path, principal, params)
         body = answer.content
         if part == "result":
             body = views.result_with_urls(body, public_url=self._public_url)
@@ -83,21 +91,33 @@ class JobReader:
     async def _guarded(self, path: str, principal: Principal, params: Any) -> httpx.Response:
         try:
             return await self._ask(path, principal, params)
-        except ServiceAway as error:
-            raise self._unsure(error) from None
+        except ServiceAway:
+            raise _unsure() from None
 
-    async def _ask(self, path: str, principal: Principal, params: Any) -> httpx.Response:
-        after = await self._barrier.header(principal.tenant)
+    async def _promised(self, job_id: str, principal: Principal) -> bytes | None:
+        try:
+            return await self._ledger.certain_view(job_id, tenant=principal.tenant)
+        except SpoolAway:
+            raise _unsure() from None
+
+    async def _ask_behind_all(self, job_id: str, path: str, principal: Principal, params: Any) -> httpx.Response:
+        """Ask again behind every command that anybody was promised so far; the spool was looked at before."""
+        try:
+            return await self._ask(path, principal, params, after=await self._log.after([job_id]))
+        except (LogAway, ServiceAway):
+            raise _unsure() from None
+
+    async def _ask(self, path: str, principal: Principal, params: Any, *, after: str | None = None) -> httpx.Response:
+        if after is None:
+            after = await self._barrier.header(principal.tenant)
         answer = await self._executor.get(path, principal=principal, after=after, params=params)
         if answer.status_code >= 400:
             raise problem_of(answer)
         return answer
 
-    @staticmethod
-    def _unsure(error: Exception) -> Problem:
-        if isinstance(error, Problem):
-            return error
-        return Problem("unavailable", "The executor can't be asked at the moment.")
+
+def _unsure() -> Problem:
+    return Problem("unavailable", "Nobody can tell at the moment: what knows of this is away or has fallen behind.")
 
 
 def state_of(job: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from jobyard_common.contracts.ids import new_id
@@ -12,7 +13,15 @@ from jobyard_common.http.problems import Problem, document
 from jobyard_gateway.domain.faults import Fault
 from jobyard_gateway.domain.strict_json import MalformedJson, parse
 from jobyard_gateway.handlers.repeat_safely import Repeats, checked_key
-from jobyard_gateway.handlers.submit_job import MAX_BODY_BYTES, Draft, Origin, Submitter, away, refused
+from jobyard_gateway.handlers.submit_job import (
+    LARGER_PARAMETERS,
+    MAX_BODY_BYTES,
+    Draft,
+    Origin,
+    Submitter,
+    away,
+    refused,
+)
 
 MAX_ITEMS = 1_000
 MAX_BATCH_BYTES = 16 * 1024 * 1024
@@ -34,17 +43,22 @@ class BatchSubmitter:
         self._repeats = repeats
         self._cell = cell
 
-    async def submit(self, body: bytes, origin: Origin) -> bytes:
-        """The body of the 202.
+    async def submit(
+        self, body: bytes, origin: Origin, *, on_count: Callable[[int], Awaitable[None]] | None = None
+    ) -> bytes:
+        """The body of the 202. `on_count` is told how many items there are, before any is looked at.
 
         Raises:
             Problem: for a fault of the batch itself; faults of items are in the answer.
         """
         items = _items(body)
+        if on_count is not None:
+            await on_count(len(items))
         answers: list[dict[str, object]] = [{} for _ in items]
         fresh: list[tuple[int, Draft]] = []
         keyed: list[tuple[int, Draft]] = []
         seen: dict[str, int] = {}
+        full: Problem | None = None
         for index, item in enumerate(items):
             if index % BREATHE_EVERY == BREATHE_EVERY - 1:
                 await asyncio.sleep(0)
@@ -53,10 +67,12 @@ class BatchSubmitter:
                 checked = self._submitter.read(text)
                 await self._submitter.look_up(checked, tenant=origin.tenant)
                 draft = self._submitter.draft(checked, origin, key=key)
+                self._submitter.admit(draft)
             except ServiceAway as error:
                 answers[index] = _refusal(index, away(error))
             except Problem as problem:
                 answers[index] = _refusal(index, problem)
+                full = problem if problem.code == "queue_full" else full
             else:
                 answers[index] = {"index": index, "job_id": draft.job_id}
                 if key is None:
@@ -64,6 +80,8 @@ class BatchSubmitter:
                 elif draft.job_id not in seen:
                     seen[draft.job_id] = index
                     keyed.append((index, draft))
+        if full is not None and not fresh and not keyed:
+            raise full
         await self._keep(fresh, answers)
         await self._keep_keyed(keyed, answers)
         accepted = sum(1 for answer in answers if "job_id" in answer and "problem" not in answer)
@@ -118,7 +136,7 @@ def _items(body: bytes) -> list[msgspec.Raw]:
 def _without_key(item: bytes) -> tuple[bytes, str | None]:
     """The submit in an item, and its key."""
     if len(item) > MAX_BODY_BYTES:
-        raise Problem("payload_too_large", f"An item has more than {MAX_BODY_BYTES // 1024} KiB.")
+        raise Problem("payload_too_large", f"An item has more than {MAX_BODY_BYTES // 1024} KiB. {LARGER_PARAMETERS}")
     if b"idempotency_key" not in item or not item.lstrip().startswith(b"{"):
         return item, None
     try:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
+from jobyard_common.db.breaker import Breaker, LeftInPeace
 from jobyard_common.db.connection import Pool
 from jobyard_common.db.errors import is_retryable
 from jobyard_common.messaging.publisher import OutRecord, Publisher, PublishFailed, Sent
+from jobyard_common.runtime.crash import crash
 from jobyard_common.telemetry.logging import get_logger
 from jobyard_common.telemetry.tracing import Tracer, send_span
 
+from jobyard_gateway.domain.keeping import Way, way_of_later
 from jobyard_gateway.store import spool
 
 log = get_logger("commands")
@@ -51,6 +54,7 @@ class Commands:
         self._monotonic = monotonic
         self._wake_relay = wake_relay
         self._away_until = 0.0
+        self._breaker = Breaker(monotonic=monotonic)
 
     async def keep(self, record: OutRecord) -> Sent | Kept:
         """Make the first command of a job durable.
@@ -58,6 +62,7 @@ class Commands:
         Raises:
             NotKept: nobody took it.
         """
+        crash("K1")
         if self._monotonic() < self._away_until and await self._spooled([record]):
             return Kept.SPOOLED
         headers, span = send_span(self._tracer, record.topic, record.key, record.headers)
@@ -76,6 +81,7 @@ class Commands:
             if span is not None:
                 span.end()
         self._away_until = 0.0
+        crash("K3")
         return sent
 
     async def keep_behind(self, record: OutRecord, *, needs_order: bool) -> Sent | Kept:
@@ -84,19 +90,33 @@ class Commands:
         Raises:
             NotKept: nobody took it, or `needs_order` and nobody could say what waits.
         """
+        waits: bool | None = None
         try:
-            waits = await spool.holds(self._pool, str(record.key), timeout_s=SPOOL_DEADLINE_S)
+            waits = await self._waits(str(record.key))
         except Exception as error:
             if not is_retryable(error):
                 raise
-            if needs_order:
-                raise NotKept("the spool can't be asked") from None
-            waits = False
-        if not waits:
+        way = way_of_later(waits, needs_order=needs_order)
+        if way is Way.REFUSE:
+            raise NotKept("the spool can't be asked")
+        if way is Way.PUBLISH:
             return await self.keep(record)
         if await self._spooled([record]):
             return Kept.SPOOLED
         raise NotKept("the spool takes nothing")
+
+    async def holds(self, key: str) -> bool:
+        """Whether a command of this aggregate still waits in the spool.
+
+        Raises:
+            NotKept: nobody can say.
+        """
+        try:
+            return await self._waits(key)
+        except Exception as error:
+            if not is_retryable(error):
+                raise
+            raise NotKept("the spool can't be asked") from None
 
     async def keep_many(self, records: Sequence[OutRecord]) -> list[Sent | Kept | NotKept]:
         """Make first commands of many jobs durable in one go; one answer each, in order."""
@@ -124,9 +144,14 @@ class Commands:
                 answers.append(Kept.SPOOLED)
         return answers
 
+    async def _waits(self, key: str) -> bool:
+        return await self._breaker.ask(lambda: spool.holds(self._pool, key, timeout_s=SPOOL_DEADLINE_S))
+
     async def _spooled(self, records: Sequence[OutRecord]) -> bool:
         try:
-            await spool.put(self._pool, records, timeout_s=SPOOL_DEADLINE_S)
+            await self._breaker.ask(lambda: spool.put(self._pool, records, timeout_s=SPOOL_DEADLINE_S))
+        except LeftInPeace:
+            return False
         except Exception as error:
             if not is_retryable(error):
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -31,12 +32,32 @@ class _Known(msgspec.Struct):
     known: list[str]
 
 
-class _Queue(msgspec.Struct):
-    name: str
+class QueueRoom(msgspec.Struct):
+    waiting: int
+    max_waiting: int
 
 
-class _Queues(msgspec.Struct):
-    data: list[_Queue] = []
+class WaitingJobs(msgspec.Struct):
+    """How many jobs of a tenant wait; `count` numbers the executor's count. Only bounded queues are told."""
+
+    count: int
+    waiting: int
+    queues: dict[str, QueueRoom] = {}
+
+
+class QueueRule(msgspec.Struct):
+    """What the door must know of a queue."""
+
+    paused: bool = False
+    draining: bool = False
+    max_waiting: int | None = None
+
+
+class QueueRules(msgspec.Struct):
+    """Queues by name, and the queue of each tool that has a route."""
+
+    queues: dict[str, QueueRule] = {}
+    routes: dict[str, str] = {}
 
 
 class _Worker(msgspec.Struct):
@@ -96,9 +117,28 @@ class Executor:
         answer = await self._ask("POST", "/internal/v1/jobs/exists", tenant, SYSTEM, after, None, body, timeout_s)
         return set(msgspec.json.decode(answer.content, type=_Known).known)
 
+    async def workflow_unknown(self, reference: str, *, tenant: str) -> bool:
+        """Whether the executor says that there is no such workflow; False while it does not answer."""
+        path = f"/internal/v1/workflows/{quote(reference, safe='')}"
+        try:
+            answer = await self._ask("GET", path, tenant, SYSTEM, "", {"brief": "1"}, None, 0.5)
+        except ServiceAway:
+            return False
+        return answer.status_code == 404
+
     async def queues(self, *, tenant: str, timeout_s: float) -> set[str]:
-        answer = await self._ask("GET", "/internal/v1/queues", tenant, SYSTEM, "", None, None, timeout_s)
-        return {row.name for row in msgspec.json.decode(answer.content, type=_Queues).data}
+        answer = await self._ask("GET", "/internal/v1/queue-rules", tenant, SYSTEM, "", None, None, timeout_s)
+        return set(msgspec.json.decode(answer.content, type=QueueRules).queues)
+
+    async def waiting(self, *, tenant: str) -> WaitingJobs:
+        answer = await self._ask("GET", "/internal/v1/admission", tenant, SYSTEM, "", None, None, 5.0)
+        if answer.status_code != 200:
+            raise ServiceAway(f"executor: admission: {answer.status_code}")
+        return msgspec.json.decode(answer.content, type=WaitingJobs)
+
+    async def queue_rules(self) -> QueueRules:
+        answer = await self._ask("GET", "/internal/v1/queue-rules", "*", SYSTEM, "", None, None, 2.0)
+        return msgspec.json.decode(answer.content, type=QueueRules)
 
     async def offered_tools(self) -> list[str]:
         """`name@version`, once for each live worker that runs it."""

@@ -6,6 +6,7 @@ In memory, in Valkey for ten minutes, and in the spool for as long as a command 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 import msgspec
 from jobyard_common.contracts.envelope import EnvelopeInvalid, decode
@@ -13,6 +14,7 @@ from jobyard_common.contracts.jobs import SubmitJob
 from jobyard_common.contracts.topics import JOBS_COMMANDS
 from jobyard_common.contracts.wire import WireError, rfc3339
 from jobyard_common.contracts.wire import decode as read
+from jobyard_common.db.breaker import Breaker
 from jobyard_common.db.connection import Pool
 from jobyard_common.db.errors import is_retryable
 from jobyard_common.telemetry.context import parse
@@ -22,7 +24,12 @@ from jobyard_gateway.outbound.shelf import Shelf, Unknown
 from jobyard_gateway.store import spool
 
 TTL_S = 600
+SPOOL_DEADLINE_S = 0.5
 CAPACITY = 20_000
+
+
+class SpoolAway(Exception):
+    """The spool can't be asked, so a promise may be there that nobody sees."""
 
 
 class Promise(msgspec.Struct, frozen=True):
@@ -36,9 +43,10 @@ class Promise(msgspec.Struct, frozen=True):
 class Ledger:
     """Promises by job id, the newest `CAPACITY` of this process first."""
 
-    def __init__(self, shelf: Shelf, pool: Pool) -> None:
+    def __init__(self, shelf: Shelf, pool: Pool, *, monotonic: Callable[[], float]) -> None:
         self._shelf = shelf
         self._pool = pool
+        self._breaker = Breaker(monotonic=monotonic)
         self._recent: OrderedDict[str, tuple[str, Promise]] = OrderedDict()
 
     def record(self, job_id: str, promise: Promise, *, tenant: str) -> None:
@@ -54,6 +62,13 @@ class Ledger:
 
     async def view(self, job_id: str, *, tenant: str) -> bytes | None:
         """The promised job as the 202 showed it, if anybody still knows the promise."""
+        try:
+            return await self.certain_view(job_id, tenant=tenant)
+        except SpoolAway:
+            return None
+
+    async def certain_view(self, job_id: str, *, tenant: str) -> bytes | None:
+        """The same, but None means that no promise waits in the spool. Raises SpoolAway."""
         found = self._recent.get(job_id)
         promise = found[1] if found else await self._shelved(job_id) or await self._spooled(job_id)
         if promise is None:
@@ -64,6 +79,18 @@ class Ledger:
             return None
         return view_of(command, promise) if command.tenant == tenant else None
 
+    async def waiting(self, job_ids: Sequence[str], *, tenant: str) -> set[str]:
+        """Those of the jobs whose submit waits in the spool. Raises SpoolAway."""
+        try:
+            found = await self._breaker.ask(
+                lambda: spool.firsts(self._pool, job_ids, topic=JOBS_COMMANDS.name, timeout_s=SPOOL_DEADLINE_S)
+            )
+        except Exception as error:
+            if not is_retryable(error):
+                raise
+            raise SpoolAway(f"{type(error).__name__}: {error}"[:200]) from None
+        return {job_id for job_id, value in found.items() if _tenant_of(value) == tenant}
+
     async def _shelved(self, job_id: str) -> Promise | None:
         try:
             found = await self._shelf.get(f"promise:{job_id}")
@@ -73,11 +100,13 @@ class Ledger:
 
     async def _spooled(self, job_id: str) -> Promise | None:
         try:
-            found = await spool.first(self._pool, job_id, topic=JOBS_COMMANDS.name, timeout_s=0.5)
+            found = await self._breaker.ask(
+                lambda: spool.first(self._pool, job_id, topic=JOBS_COMMANDS.name, timeout_s=SPOOL_DEADLINE_S)
+            )
         except Exception as error:
             if not is_retryable(error):
                 raise
-            return None
+            raise SpoolAway(f"{type(error).__name__}: {error}"[:200]) from None
         if found is None:
             return None
         value, headers = found
@@ -87,6 +116,13 @@ class Ledger:
             return None
         trace = parse(envelope.traceparent)
         return Promise(value, envelope.correlation_id, trace.trace_id if trace else "")
+
+
+def _tenant_of(command: bytes) -> str | None:
+    try:
+        return read(SubmitJob, command).tenant
+    except WireError:
+        return None
 
 
 def view_of(command: SubmitJob, promise: Promise) -> bytes:

@@ -11,6 +11,8 @@ from jobyard_gateway.domain.permissions import Principal
 from jobyard_gateway.outbound.answers import Answer, problem_of
 from jobyard_gateway.outbound.executor import actor_of
 
+PASSED_ON = ("x-jobyard-seen-seq",)
+
 
 class Monitor:
     def __init__(self, client: InternalClient) -> None:
@@ -26,4 +28,4 @@ class Monitor:
             raise Problem("unavailable", "The monitor can't be asked at the moment. Jobs run without it.") from None
         if answer.status_code >= 400:
             raise problem_of(answer)
-        return Answer(answer.content, {})
+        return Answer(answer.content, {name: answer.headers[name] for name in PASSED_ON if name in answer.headers})

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 from jobyard_common.http.internal import InternalClient, ServiceAway
 
 from jobyard_gateway.outbound.barrier import Barrier
+from jobyard_gateway.outbound.command_log import CommandLog, LogAway
 from jobyard_gateway.outbound.executor import SYSTEM, Executor
-from jobyard_gateway.outbound.ledger import Ledger
+from jobyard_gateway.outbound.ledger import Ledger, SpoolAway
 
 DEADLINE_S = 0.3
 REMEMBERED_S = 30.0
@@ -19,6 +20,7 @@ CAPACITY = 50_000
 
 class _Known(msgspec.Struct):
     known: list[str]
+    sha256: dict[str, str] = {}
 
 
 class References:
@@ -31,14 +33,17 @@ class References:
         *,
         ledger: Ledger,
         barrier: Barrier,
+        log: CommandLog,
         monotonic: Callable[[], float],
     ) -> None:
         self._executor = executor
         self._files = files
         self._ledger = ledger
         self._barrier = barrier
+        self._log = log
         self._monotonic = monotonic
         self._seen: dict[tuple[str, str], float] = {}
+        self._contents: dict[tuple[str, str], str] = {}
 
     async def missing(self, *, tenant: str, files: Iterable[str], jobs: Iterable[str], queue: str | None) -> set[str]:
         """Those of the named things that do not exist for this tenant; a queue comes back as `queue`."""
@@ -59,6 +64,11 @@ class References:
         missing = {*unknown_files, *unknown_jobs, *unknown_queue} - known
         return {"queue" if name.startswith("queue ") else name for name in missing}
 
+    def contents(self, files: Mapping[str, str], *, tenant: str) -> dict[str, str] | None:
+        """Hex SHA-256 by slot of files that `missing` was asked about; None if one of them has none yet."""
+        found = {slot: self._contents.get((tenant, file_id)) for slot, file_id in files.items()}
+        return None if None in found.values() else {slot: digest for slot, digest in found.items() if digest}
+
     async def _known_files(self, tenant: str, ids: list[str]) -> set[str]:
         answer = await self._files.request(
             "POST",
@@ -71,11 +81,26 @@ class References:
         )
         if answer.status_code != 200:
             raise ServiceAway(f"files: exists: {answer.status_code}")
-        return set(msgspec.json.decode(answer.content, type=_Known).known)
+        told = msgspec.json.decode(answer.content, type=_Known)
+        if len(self._contents) > CAPACITY:
+            self._contents.clear()
+        self._contents |= {(tenant, file_id): digest for file_id, digest in told.sha256.items()}
+        return set(told.known)
 
     async def _known_jobs(self, tenant: str, ids: list[str]) -> set[str]:
         after = await self._barrier.header(tenant)
-        return await self._executor.known_jobs(ids, tenant=tenant, after=after, timeout_s=2.5 if after else DEADLINE_S)
+        known = await self._executor.known_jobs(ids, tenant=tenant, after=after, timeout_s=_patience(after))
+        unknown = [job_id for job_id in ids if job_id not in known]
+        return known | await self._behind_all(tenant, unknown) if unknown else known
+
+    async def _behind_all(self, tenant: str, ids: list[str]) -> set[str]:
+        """Those of the jobs that exist nevertheless: another gateway, or this one before a restart, took them in."""
+        try:
+            waiting = await self._ledger.waiting(ids, tenant=tenant)
+            after = await self._log.after(ids)
+        except (SpoolAway, LogAway) as error:
+            raise ServiceAway(f"executor: {error}") from None
+        return waiting | await self._executor.known_jobs(ids, tenant=tenant, after=after, timeout_s=_patience(after))
 
     async def _known_queues(self, tenant: str) -> set[str]:
         return {f"queue {name}" for name in await self._executor.queues(tenant=tenant, timeout_s=DEADLINE_S)}
@@ -90,3 +115,8 @@ class References:
         now = self._monotonic()
         for name in names:
             self._seen[tenant, name] = now
+
+
+def _patience(after: str) -> float:
+    """The executor waits up to 2 s behind a barrier."""
+    return 2.5 if after else DEADLINE_S

@@ -13,6 +13,7 @@ from jobyard_common.messaging.publisher import OutRecord
 
 WAITING = "SELECT 1 FROM outbox WHERE key = $1 LIMIT 1"
 SUBMIT = "SELECT value, headers FROM outbox WHERE key = $1 AND topic = $2 ORDER BY id LIMIT 1"
+SUBMITS = "SELECT DISTINCT ON (key) key, value FROM outbox WHERE key = ANY($1::bytea[]) AND topic = $2 ORDER BY key, id"
 _headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
 
 
@@ -25,6 +26,13 @@ async def holds(pool: Pool, key: str, *, timeout_s: float) -> bool:
     """Whether something of this aggregate still waits here."""
     found = await within(pool, lambda connection: connection.fetchval(WAITING, key.encode()), timeout_s=timeout_s)
     return found is not None
+
+
+async def firsts(pool: Pool, keys: Sequence[str], *, topic: str, timeout_s: float) -> dict[str, bytes]:
+    """The oldest waiting record of each of these aggregates that has one."""
+    wanted = [key.encode() for key in keys]
+    rows = await within(pool, lambda connection: connection.fetch(SUBMITS, wanted, topic), timeout_s=timeout_s)
+    return {bytes(row["key"]).decode(): bytes(row["value"]) for row in rows}
 
 
 async def first(pool: Pool, key: str, *, topic: str, timeout_s: float) -> tuple[bytes, Headers] | None:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from jobyard_gateway.documents.shapes import operation
 from jobyard_gateway.domain.permissions import Permission, Principal
+from jobyard_gateway.handlers.limit import UNLIMITED, Limiter
 from jobyard_gateway.handlers.submit_batch import MAX_BATCH_BYTES, PATH, BatchSubmitter
 from jobyard_gateway.handlers.submit_job import Origin
 from jobyard_gateway.inbound.http.bodies import read_body, require_json
@@ -16,8 +17,9 @@ from jobyard_gateway.outbound.executor import actor_of
 
 
 class BatchRoutes:
-    def __init__(self, batches: BatchSubmitter) -> None:
+    def __init__(self, batches: BatchSubmitter, limiter: Limiter = UNLIMITED) -> None:
         self._batches = batches
+        self._limiter = limiter
 
     def endpoints(self) -> list[Endpoint]:
         described = operation(ok=(202, "BatchAnswer"), body="Batch")
@@ -29,4 +31,10 @@ class BatchRoutes:
         body = await read_body(request.scope, request.receive, limit=MAX_BATCH_BYTES)
         context = current()
         origin = Origin(principal.tenant, actor_of(principal), context.correlation_id, context.trace)
-        return json_answer(await self._batches.submit(body, origin), status=202)
+
+        async def count(items: int) -> None:
+            # One was counted at the door.
+            if items > 1 and self._limiter.active:
+                await self._limiter.check(principal, "submit", cost=items - 1)
+
+        return json_answer(await self._batches.submit(body, origin, on_count=count), status=202)

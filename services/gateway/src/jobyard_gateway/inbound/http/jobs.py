@@ -23,8 +23,8 @@ from jobyard_gateway.handlers.steer_job import Steering
 from jobyard_gateway.handlers.submit_job import refused
 from jobyard_gateway.handlers.trace_page import trace_of
 from jobyard_gateway.inbound.http.bodies import json_body
-from jobyard_gateway.inbound.http.routing import Endpoint, json_answer
-from jobyard_gateway.inbound.http.streams import stream_answer, wants_stream
+from jobyard_gateway.inbound.http.routing import Endpoint, json_answer, wants_stream
+from jobyard_gateway.inbound.http.streams import stream_answer
 from jobyard_gateway.outbound.answers import Answer
 from jobyard_gateway.outbound.monitor import Monitor
 

@@ -1,32 +1,26 @@
-"""Queues, workers, logs, statistics, system and audit: reads of their owners."""
+"""Logs, statistics, system and audit: reads of their owners."""
 
 from __future__ import annotations
 
 import msgspec
 from fastapi import Request
-from jobyard_common.http.problems import Problem
 from starlette.responses import Response
 
 from jobyard_gateway.documents.shapes import operation
 from jobyard_gateway.domain.permissions import Permission, Principal
-from jobyard_gateway.handlers.read_jobs import JobReader
 from jobyard_gateway.handlers.system_status import SystemStatus
 from jobyard_gateway.inbound.http.routing import Endpoint, Handler, json_answer
 from jobyard_gateway.outbound.monitor import Monitor
 
 
 class OperationRoutes:
-    def __init__(self, reader: JobReader, monitor: Monitor, system: SystemStatus) -> None:
-        self._reader = reader
+    def __init__(self, monitor: Monitor, system: SystemStatus) -> None:
         self._monitor = monitor
         self._system = system
 
     def endpoints(self) -> list[Endpoint]:
-        queues, system, audit = Permission.QUEUES_READ, Permission.SYSTEM_READ, Permission.AUDIT_READ
+        system, audit = Permission.SYSTEM_READ, Permission.AUDIT_READ
         table: list[tuple[str, Permission, Handler, str, str]] = [
-            ("/v1/queues", queues, self._of_executor("/internal/v1/queues"), "List queues", "queues"),
-            ("/v1/queues/{name}", queues, self.queue, "Get a queue", "queues"),
-            ("/v1/workers", queues, self._of_executor("/internal/v1/workers"), "List workers", "queues"),
             ("/v1/logs", system, self._of_monitor("/v1/logs"), "Search service logs", "system"),
             ("/v1/logs/errors", system, self._of_monitor("/v1/logs/errors"), "Recent errors", "system"),
             ("/v1/stats", system, self._of_monitor("/v1/stats"), "Counts of jobs by state and tool", "system"),
@@ -39,12 +33,6 @@ class OperationRoutes:
             for path, permission, handler, summary, tag in table
         ]
 
-    async def queue(self, request: Request, principal: Principal) -> Response:
-        name = request.path_params["name"]
-        if not all(character.isalnum() or character in "._-" for character in name) or len(name) > 128:
-            raise Problem("not_found")
-        return json_answer((await self._reader.plain(f"/internal/v1/queues/{name}", principal)).body)
-
     async def system(self, request: Request, principal: Principal) -> Response:
         return json_answer(await self._system.status(principal))
 
@@ -56,12 +44,6 @@ class OperationRoutes:
             "permissions": sorted(principal.permissions),
         }
         return json_answer(msgspec.json.encode(body))
-
-    def _of_executor(self, path: str) -> Handler:
-        async def answer(request: Request, principal: Principal) -> Response:
-            return json_answer((await self._reader.plain(path, principal, request.query_params.multi_items())).body)
-
-        return answer
 
     def _of_monitor(self, path: str) -> Handler:
         async def answer(request: Request, principal: Principal) -> Response:

@@ -73,7 +73,7 @@ class Owned:
             if shape is not None:
                 body = await json_body(request, shape, optional=optional_body)
                 content = msgspec.json.encode(body if body is not None else {})
-            return await self.ask(method, _inner(path, request), principal, request, params=pairs, content=content)
+            return await self.ask(method, inner_path(path, request), principal, request, params=pairs, content=content)
 
         return answer
 
@@ -101,7 +101,7 @@ class Owned:
         return json_answer(found.content, status=found.status_code, headers=passed)
 
 
-def _inner(path: str, request: Request) -> str:
+def inner_path(path: str, request: Request) -> str:
     """The executor's path; what the caller wrote stays one segment."""
     filled = path
     for name, value in request.path_params.items():

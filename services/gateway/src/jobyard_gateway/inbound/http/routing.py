@@ -17,6 +17,8 @@ from starlette.responses import Response
 
 from jobyard_gateway.domain.permissions import Permission, Principal
 from jobyard_gateway.handlers.authenticate import Authenticator, allow
+from jobyard_gateway.handlers.limit import Limiter
+from jobyard_gateway.handlers.submit_batch import PATH as BATCHES
 from jobyard_gateway.inbound.http.bodies import Gone
 
 Handler = Callable[[Request, Principal], Awaitable[Response]]
@@ -37,11 +39,11 @@ class Endpoint:
     listed: bool = True
 
 
-def mount(app: FastAPI, endpoints: Sequence[Endpoint], *, authenticator: Authenticator) -> None:
+def mount(app: FastAPI, endpoints: Sequence[Endpoint], *, authenticator: Authenticator, limiter: Limiter) -> None:
     for endpoint in endpoints:
         app.add_api_route(
             endpoint.path,
-            guarded(endpoint, authenticator),
+            guarded(endpoint, authenticator, limiter),
             methods=[endpoint.method],
             summary=endpoint.summary,
             tags=[endpoint.tag],
@@ -53,8 +55,11 @@ def mount(app: FastAPI, endpoints: Sequence[Endpoint], *, authenticator: Authent
         )
 
 
-def guarded(endpoint: Endpoint, authenticator: Authenticator) -> Callable[[Request], Awaitable[Response]]:
-    """Authenticate and authorise before anything else of the request is looked at."""
+def guarded(
+    endpoint: Endpoint, authenticator: Authenticator, limiter: Limiter
+) -> Callable[[Request], Awaitable[Response]]:
+    """Authenticate, authorise and count before anything else of the request is looked at."""
+    kind = limited_as(endpoint.method, endpoint.path)
 
     async def answer(request: Request) -> Response:
         request.scope["route_template"] = endpoint.path
@@ -71,14 +76,29 @@ def guarded(endpoint: Endpoint, authenticator: Authenticator) -> Callable[[Reque
         principal = authenticator.remembered(header) or await authenticator.of_header(header)
         allow(principal, endpoint.permission)
         current().trust_caller()
+        if limiter.active:
+            await limiter.check(principal, "stream" if kind == "read" and wants_stream(request) else kind)
         return await endpoint.handler(request, principal)
 
     return answer
 
 
+def limited_as(method: str, path: str) -> str:
+    """The class of calls whose rate an endpoint counts against."""
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return "read"
+    if path.startswith("/v1/files"):
+        return "upload"
+    return "submit" if path == BATCHES else "write"
+
+
 def _operation_id(endpoint: Endpoint) -> str:
     words = endpoint.path.replace("{", "").replace("}", "").replace("-", "_").replace(".", "_").strip("/").split("/")
     return "_".join([endpoint.method.lower(), *[word for word in words if word != "v1"]])
+
+
+def wants_stream(request: Request) -> bool:
+    return "text/event-stream" in request.headers.get("accept", "")
 
 
 def json_answer(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -11,10 +11,6 @@ from jobyard_gateway.handlers.follow_job import Streams
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-def wants_stream(request: Request) -> bool:
-    return "text/event-stream" in request.headers.get("accept", "")
-
-
 async def stream_answer(streams: Streams, request: Request, principal: Principal, *, only_logs: bool) -> Response:
     """Raises Problem before the stream begins; afterwards a stream just ends and the client resumes."""
     frames = await streams.open(

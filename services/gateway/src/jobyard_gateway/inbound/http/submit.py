@@ -6,16 +6,18 @@ import re
 
 from jobyard_common.http.context import Receive, Scope, Send, current
 from jobyard_common.http.internal import ServiceAway
+from jobyard_common.http.one_write import PLAIN
 from jobyard_common.http.problems import Problem, render
 from jobyard_common.telemetry.logging import get_logger
 
 from jobyard_gateway.domain.permissions import Permission, Principal
 from jobyard_gateway.handlers.authenticate import Authenticator, allow
 from jobyard_gateway.handlers.await_end import Waiting
+from jobyard_gateway.handlers.limit import Limiter
 from jobyard_gateway.handlers.read_jobs import JobReader
 from jobyard_gateway.handlers.repeat_safely import Repeats, checked_key
-from jobyard_gateway.handlers.submit_job import MAX_BODY_BYTES, Draft, Origin, Submitter, away
-from jobyard_gateway.inbound.http.bodies import Gone, read_body, require_json
+from jobyard_gateway.handlers.submit_job import LARGER_PARAMETERS, MAX_BODY_BYTES, Draft, Origin, Submitter, away
+from jobyard_gateway.inbound.http.bodies import Gone, TooLarge, read_body, require_json
 from jobyard_gateway.outbound.executor import actor_of
 from jobyard_gateway.outbound.ledger import view_of
 
@@ -35,12 +37,14 @@ class SubmitEndpoint:
         *,
         reader: JobReader,
         waiting: Waiting,
+        limiter: Limiter,
     ) -> None:
         self._authenticator = authenticator
         self._submitter = submitter
         self._repeats = repeats
         self._reader = reader
         self._waiting = waiting
+        self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["route_template"] = PATH
@@ -72,9 +76,15 @@ class SubmitEndpoint:
         allow(principal, Permission.JOBS_WRITE)
         context = current()
         context.trust_caller()
+        if self._limiter.active:
+            await self._limiter.check(principal, "submit")
         require_json(content_type, content_encoding)
         key = checked_key(key)
-        body = await read_body(scope, receive, limit=MAX_BODY_BYTES)
+        try:
+            body = await read_body(scope, receive, limit=MAX_BODY_BYTES)
+        except TooLarge as error:
+            error.detail = f"{error.detail} {LARGER_PARAMETERS}"
+            raise
         checked = self._submitter.read(body)
         try:
             await self._submitter.look_up(checked, tenant=principal.tenant)
@@ -82,6 +92,7 @@ class SubmitEndpoint:
             raise away(error) from None
         origin = Origin(principal.tenant, actor_of(principal), context.correlation_id, context.trace)
         draft = self._submitter.draft(checked, origin, key=key)
+        self._submitter.admit(draft)
         wait_s = _wait_of(prefer)
         if wait_s is not None:
             await self._keep_and_wait(draft, principal, key=key, wait_s=wait_s, send=send)
@@ -145,6 +156,7 @@ async def _send_job(
         {
             "type": "http.response.start",
             "status": status,
+            PLAIN: True,
             "headers": [
                 (b"content-type", b"application/json"),
                 (b"content-length", b"%d" % len(body)),

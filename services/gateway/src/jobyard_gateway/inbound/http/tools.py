@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from fastapi import Request
+from jobyard_common.contracts.jobs import PARAMETERS_SLOT
 from jobyard_common.http.problems import Problem
 from starlette.responses import Response
 
@@ -81,7 +82,8 @@ class ToolRoutes:
         parameters = msgspec.json.decode(body.parameters)
         if not isinstance(parameters, dict):
             raise refused([Fault("/parameters", "Expected an object.")])
-        faults = tool.faults(parameters)
+        by_file = body.files is not None and PARAMETERS_SLOT in body.files
+        faults = [] if by_file else tool.faults(parameters)
         if body.files is not None:
             faults += tool.slot_faults(body.files)
         if faults:
@@ -109,5 +111,7 @@ class ToolRoutes:
             "limits": known.limits,
             "slots": known.slots,
             "examples": known.examples,
+            "cache_ttl_s": known.cache_ttl_s,
+            "batch": known.batch or None,
             "workers": self._workers.alive(known.key),
         }

@@ -24,7 +24,7 @@ from jobyard_common.messaging.audit import audit_record
 from jobyard_common.messaging.inbound import Inbound, Refused
 from jobyard_common.messaging.publisher import OutRecord
 from jobyard_common.runtime.clock import Clock
-from jobyard_common.telemetry.context import TraceContext, new_trace, parse
+from jobyard_common.telemetry.context import TraceContext, new_trace
 from jobyard_common.telemetry.logging import get_logger
 
 from jobyard_gateway.domain.permissions import Permission
@@ -77,6 +77,7 @@ class Intake:
                 draft = await self._draft(record)
                 given = record.header("idempotency-key") != ""
                 if not given or (draft.job_id not in made and await self._repeats.is_new(draft)):
+                    self._submitter.admit_queue(draft)
                     made[draft.job_id] = draft
             except Problem as problem:
                 if problem.code == "unavailable":
@@ -106,7 +107,7 @@ class Intake:
             await self._submitter.look_up(checked, tenant=producer.tenant)
         except ServiceAway as error:
             raise Problem("unavailable", str(error)) from None
-        trace = record.trace or parse(record.header("traceparent")) or self._root()
+        trace = record.context() or self._root()
         origin = Origin(producer.tenant, producer.actor, correlation or new_trace(sampled=False).span_id, trace)
         return self._submitter.draft(checked, origin, key=_key(record))
 
@@ -133,7 +134,7 @@ class Intake:
         return Producer(principal.tenant, actor_of(principal))
 
     def _note(self, record: Inbound, problem: Problem) -> OutRecord:
-        trace = record.trace or parse(record.header("traceparent")) or self._root()
+        trace = record.context() or self._root()
         target = f"{JOBS_INTAKE.name}/{record.partition}/{record.offset}"
         log.info("intake.refused", target=target, code=problem.code)
         return audit_record(
