@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
-from jobyard_common.settings import SettingsInvalid, load_settings
+from jobyard_common.runtime.entry import enter
 
 from jobyard_files.main import run_migrations, serve
 from jobyard_files.settings import Settings
 
 
-def main() -> int:
-    settings = load_settings(Settings)
-    if sys.argv[1:] == ["migrate"]:
-        run_migrations(settings)
-        return 0
-    if sys.argv[1:]:
-        print(__doc__, file=sys.stderr)
-        return 2
-    import uvloop
-
-    try:
-        return uvloop.run(serve(settings))
-    except SettingsInvalid as error:
-        print(error, file=sys.stderr)
-        return 2
+def main(arguments: Sequence[str]) -> int:
+    return enter(arguments, usage=str(__doc__), settings=Settings, serve=serve, migrate=run_migrations)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

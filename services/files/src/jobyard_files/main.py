@@ -47,6 +47,8 @@ from jobyard_files.outbound.executor import ExecutorCommits
 from jobyard_files.settings import Settings
 
 SERVICE = "files"
+# Outputs are readable by their links at once; only the release of holds waits, and batches grow with the load.
+EVENTS_PACE_S = 0.1
 
 
 def run_migrations(settings: Settings) -> None:
@@ -126,6 +128,8 @@ async def serve(settings: Settings) -> int:
         pool=pool,
         apply=ReleaseOutputs(),
         tracer=tracer,
+        max_records=5000,
+        pace_s=EVENTS_PACE_S,
         after_commit=relay.wake,
     )
 

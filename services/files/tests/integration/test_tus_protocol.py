@@ -4,36 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import time
 from email.utils import parsedate_to_datetime
 
 import pytest
 
-TUS = {"Tus-Resumable": "1.0.0"}
-OCTETS = TUS | {"Content-Type": "application/offset+octet-stream"}
+from .tus import OCTETS, TUS, create, hashed, send
 
 
 def b64(text: str | bytes) -> str:
     return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
-
-
-def create(client, length, **headers):
-    made = client.post("/v1/files", headers=TUS | {"Upload-Length": str(length)} | headers)
-    assert made.status_code == 201, made.text
-    return made.headers["Location"]
-
-
-def send(client, url, offset, content, **headers):
-    return client.patch(url, content=content, headers=OCTETS | {"Upload-Offset": str(offset)} | headers)
-
-
-def hashed(client, url, *, timeout_s=10.0):
-    """The file once its hash is known, which after a refused request takes one reading of the bytes."""
-    deadline = time.monotonic() + timeout_s
-    while (meta := client.get(url).json())["sha256"] is None:
-        assert time.monotonic() < deadline, meta
-        time.sleep(0.02)
-    return meta
 
 
 def test_an_upload_becomes_a_file(files):

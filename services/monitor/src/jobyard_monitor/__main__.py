@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 
 import uvloop
-from jobyard_common.settings import SettingsInvalid, load_settings
+from jobyard_common.runtime.entry import WrongUsage, enter
 
 from jobyard_monitor.handlers.rebuild import UnknownTopic, chosen
 from jobyard_monitor.main import run_migrations, run_rebuild, serve
 from jobyard_monitor.settings import Settings
 
 
-def main(arguments: list[str]) -> int:
-    """Exit codes: 0 done, 1 failed, 2 wrong usage or settings."""
-    match arguments:
-        case []:
-            try:
-                return uvloop.run(serve(load_settings(Settings)))
-            except SettingsInvalid as error:
-                print(error, file=sys.stderr)
-                return 2
-        case ["migrate"]:
-            run_migrations(load_settings(Settings))
-            return 0
-        case ["rebuild", *names]:
-            return _rebuild(names)
-    print(__doc__, file=sys.stderr)
-    return 2
+def main(arguments: Sequence[str]) -> int:
+    return enter(
+        arguments,
+        usage=str(__doc__),
+        settings=Settings,
+        serve=serve,
+        migrate=run_migrations,
+        commands={"rebuild": _rebuild},
+    )
 
 
-def _rebuild(names: list[str]) -> int:
+def _rebuild(names: Sequence[str], load: Callable[[], Settings]) -> int:
     try:
-        topics = chosen(names)
+        topics = chosen(list(names))
     except UnknownTopic as error:
-        print(error, file=sys.stderr)
-        return 2
-    uvloop.run(run_rebuild(load_settings(Settings), names=topics))
+        raise WrongUsage(str(error)) from None
+    uvloop.run(run_rebuild(load(), names=topics))
     print(f"Rebuilding from {', '.join(topics)}, as far back as the topics remember.")
     return 0
 

@@ -30,6 +30,12 @@ def test_lines_are_read_in_order_in_pages(bench: Any, records: Any) -> None:
             assert page["next_cursor"] is None
             later = await bench.get(f"/v1/jobs/{job}/logs", after_seq=FIRST + 249)
             assert [row["message"] for row in later["data"]] == ["line 250"]
+            path = f"/v1/jobs/{job}/logs"
+            await bench.apply(records.pack(job, records.line(FIRST + 251, stream="progress", fields={"done": 1})))
+            told = await bench.answer(path, **{"with": "seen"})
+            assert told.headers["x-jobyard-seen-seq"] == str(FIRST + 251), "progress counts, although it is no line"
+            assert (await bench.answer(path, tenant="tnt_b", **{"with": "seen"})).headers["x-jobyard-seen-seq"] == "0"
+            assert "x-jobyard-seen-seq" not in (await bench.answer(path)).headers
 
     asyncio.run(go())
 

@@ -42,18 +42,18 @@ class FindFile:
             raise Refused(Refusal.GONE, "This file was deleted or its upload expired.")
         return file
 
-    async def known(self, *, tenant: str, ids: list[str]) -> list[str]:
-        """Those of `ids` that a job may take as input: complete, and if outputs, committed.
+    async def known(self, *, tenant: str, ids: list[str]) -> dict[str, str | None]:
+        """Those of `ids` that a job may take as input (complete, and if outputs, committed), with their SHA-256.
 
         Raises:
             Refused: the executor that could tell is away.
         """
         found = await files.find_many(self._pool, tenant=tenant, ids=[one for one in ids if is_id("file", one)])
-        known = {file.id for file in found if file.state in (FileState.HASHING, FileState.READY)}
+        known = {file.id: file.sha256 for file in found if file.state in (FileState.HASHING, FileState.READY)}
         for file in found:
             if file.state is FileState.HELD and await self._committed(file):
-                known.add(file.id)
-        return [one for one in dict.fromkeys(ids) if one in known]
+                known[file.id] = file.sha256
+        return {one: known[one] for one in dict.fromkeys(ids) if one in known}
 
     async def _settled(self, file: File) -> File:
         if not await self._committed(file):

@@ -17,12 +17,23 @@ from jobyard_files.domain.cause import Cause
 from jobyard_files.store import events, files, sweeps
 
 
+class _FilesOnly(msgspec.Struct, frozen=True):
+    files: dict[str, str] = msgspec.field(default_factory=dict)
+
+
 class _JobView(msgspec.Struct, frozen=True):
     """The members of a job that matter here."""
 
     id: str
     state: JobState
     files: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class _Glance(msgspec.Struct, frozen=True):
+    """Enough of an event to see that it names no file."""
+
+    job: _FilesOnly
+    outputs: tuple[str, ...] = ()
 
 
 class _Batch:
@@ -52,7 +63,8 @@ class ReleaseOutputs:
         batch, refused = _Batch(), []
         for record in records:
             try:
-                batch.add(*_read(record))
+                if _concerns_files(record):
+                    batch.add(*_read(record))
             except (wire.WireError, EnvelopeInvalid) as error:
                 refused.append(Refused(record, "malformed", str(error)))
         if batch.outputs:
@@ -65,9 +77,16 @@ class ReleaseOutputs:
         return refused
 
 
+def _concerns_files(record: Inbound) -> bool:
+    """Most jobs have no files; their events cost one look. Raises WireError."""
+    seen = wire.decode(_Glance, record.value or b"")
+    return bool(seen.outputs or seen.job.files)
+
+
 def _read(record: Inbound) -> tuple[JobEvent, _JobView, Cause]:
     envelope = record.envelope()
     event = wire.decode(JobEvent, record.value or b"")
     view = wire.decode(_JobView, bytes(event.job))
-    traceparent = record.trace.format() if record.trace is not None else envelope.traceparent
+    context = record.context()
+    traceparent = context.format() if context is not None else envelope.traceparent
     return event, view, Cause(event.actor, envelope.correlation_id, traceparent)

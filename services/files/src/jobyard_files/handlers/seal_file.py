@@ -15,6 +15,7 @@ from typing import TypeVar
 import asyncpg
 from jobyard_common.db.errors import is_retryable
 from jobyard_common.messaging.outbox import Relay
+from jobyard_common.runtime.crash import crash
 from jobyard_common.runtime.supervisor import Component
 from jobyard_common.telemetry.logging import get_logger
 
@@ -82,6 +83,7 @@ class Sealer(Component):
                 return
             await blobs.adopt(db, sha256=sha256, size=row.received)
             await self._in_thread(lambda: self._disk.link_blob(file.id, sha256=sha256, size=row.received))
+            crash("K15")
             sealed = await files.seal(db, tenant=file.tenant, file_id=file.id, sha256=sha256, content_type=kind)
             assert sealed is not None
             await events.tell(db, "completed", [(sealed, by_maker(sealed))])

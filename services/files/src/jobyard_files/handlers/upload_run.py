@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 from jobyard_common.runtime.clock import Clock
+from jobyard_common.runtime.crash import crash
 
 from jobyard_files.domain.file import File
 from jobyard_files.domain.tus import Checksum
@@ -111,6 +112,7 @@ class UploadRun:
         if not last and (self._checksum is not None or self.sink.position == self.size):
             return None
         reached = await self.sink.sync()
+        crash("K15")
         if last and reached == self.size:
             done = await uploads.finish(self._pool, self.file, received=reached, now=self._clock.now())
             if done is None:

@@ -51,14 +51,16 @@ class InternalEndpoints:
         return json(told, status=201)
 
     async def exists(self, request: Request) -> Response:
-        """Which of some ids a job of this tenant may use."""
+        """Which of some ids a job of this tenant may use, and what is known of their contents."""
         try:
             ids = wire.decode(_Ids, await _small_body(request)).ids
         except wire.WireError as error:
             raise Problem("malformed_json", str(error)) from None
         if len(ids) > MAX_IDS:
             raise Problem("validation_failed", errors=[FieldError("/ids", f"may have at most {MAX_IDS} ids")])
-        return json({"known": await self._find.known(tenant=caller(request).tenant, ids=ids)})
+        known = await self._find.known(tenant=caller(request).tenant, ids=ids)
+        contents = {one: digest for one, digest in known.items() if digest}
+        return json({"known": list(known)} | ({"sha256": contents} if contents else {}))
 
 
 def _attempt(request: Request) -> Attempt:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from jobyard_common.contracts.jobs import EVENT_VERBS, event_type
 from jobyard_common.db.connection import Connection
 from jobyard_common.messaging.inbound import Inbound, Refused
+from jobyard_common.runtime.crash import crash
 
 from jobyard_monitor.domain.wire import ObservedJob
 from jobyard_monitor.handlers.accept import NotForUs, Unacceptable, data_of, head_of, plausible
@@ -28,8 +29,10 @@ async def project_jobs(connection: Connection, batch: list[Inbound]) -> Sequence
         except Unacceptable as error:
             refused.append(error.refusal(record))
     if rows:
+        crash("K13")
         await job_events.add_steps(connection, rows)
         await job_events.put_states(connection, newest(rows))
+        crash("K13")
     return refused
 
 

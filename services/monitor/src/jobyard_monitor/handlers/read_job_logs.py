@@ -41,6 +41,12 @@ async def read_job_logs(
     return Page(shown, cursor.pack(KIND, shown[-1].seq) if len(found) > limit else None)
 
 
+async def read_seen(tenant: str, pool: Pool, *, job_id: str) -> int:
+    """How far the output of a job was taken in; whoever wants the lines up to there reads them after this."""
+    async with reading(pool) as connection:
+        return await job_output.seen(tenant, connection, job_id=job_id)
+
+
 def position(page_cursor: str) -> int:
     """The last number that the page before showed."""
     seq = cursor.unpack(page_cursor, KIND, tuple[str, int])[1]

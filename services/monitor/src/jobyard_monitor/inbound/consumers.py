@@ -17,8 +17,10 @@ from jobyard_monitor.handlers.record_logs import record_logs
 from jobyard_monitor.handlers.record_output import record_output
 
 GROUP = "monitor"
+# A read model may be this late; batches grow with the load instead of their number, and a job's events meet in one.
+PACE_S = 0.15
 READS: tuple[tuple[topics.Topic, Apply, int], ...] = (
-    (topics.JOBS_EVENTS, project_jobs, 2000),
+    (topics.JOBS_EVENTS, project_jobs, 5000),
     (topics.JOBS_OUTPUT, record_output, 500),
     (topics.FILES_EVENTS, project_files, 500),
     (topics.LOGS, record_logs, 500),
@@ -41,6 +43,7 @@ def consumers(
             tracer=tracer,
             max_records=most,
             after_commit=wake_relay,
+            pace_s=PACE_S,
         )
         for topic, apply, most in READS
     ]

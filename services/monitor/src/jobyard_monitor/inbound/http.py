@@ -22,7 +22,7 @@ from jobyard_monitor.domain.severity import LEVELS, severity_of
 from jobyard_monitor.handlers.compute_stats import Window, compute_stats
 from jobyard_monitor.handlers.group_errors import group_errors
 from jobyard_monitor.handlers.list_audit import list_audit
-from jobyard_monitor.handlers.read_job_logs import read_job_logs
+from jobyard_monitor.handlers.read_job_logs import read_job_logs, read_seen
 from jobyard_monitor.handlers.read_timeline import read_timeline
 from jobyard_monitor.handlers.search_logs import search_logs
 from jobyard_monitor.handlers.show_system import Ask, show_system
@@ -32,6 +32,7 @@ from jobyard_monitor.store import audit
 from jobyard_monitor.store.reading import DatabaseAway, TooSlow
 from jobyard_monitor.store.service_logs import Filters
 
+SEEN_HEADER = "X-Jobyard-Seen-Seq"
 LINE_STREAMS = [stream.value for stream in Stream if stream is not Stream.PROGRESS]
 MAX_LINES, MAX_ROWS = 1000, 200
 DAY = timedelta(days=1)
@@ -77,7 +78,9 @@ class ReadApi:
         page_cursor = query.text("cursor", most=512)
         streams = query.texts("stream", among=LINE_STREAMS)
         levels = query.texts("level", among=LEVELS)
+        seen = query.choice("with", ["seen"])
         query.finish()
+        headers = {SEEN_HEADER: str(await read_seen(tenant, self._pool, job_id=job_id))} if seen else None
         found = await read_job_logs(
             tenant,
             self._pool,
@@ -88,7 +91,7 @@ class ReadApi:
             levels=levels,
             limit=limit,
         )
-        return _json(views.page(found, views.line))
+        return _json(views.page(found, views.line), headers=headers)
 
     async def job_timeline(self, request: Request) -> Response:
         tenant, job_id = caller(request).tenant, _job_id(request)
@@ -171,8 +174,8 @@ def _job_id(request: Request) -> str:
     return job_id
 
 
-def _json(body: object) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json")
+def _json(body: object, *, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), headers=headers, media_type="application/json")
 
 
 async def _on_cursor(request: Request, _error: Exception) -> Response:

@@ -28,6 +28,13 @@ WHERE job_id = $2 AND tenant = $1 AND seq > $3
 ORDER BY seq LIMIT $6
 """
 
+SEEN = """
+SELECT greatest(
+    (SELECT max(seq) FROM job_log WHERE job_id = $2 AND tenant = $1),
+    (SELECT seq FROM job_progress WHERE job_id = $2 AND tenant = $1),
+    0)
+"""
+
 PRUNE_PROGRESS = """
 DELETE FROM job_progress WHERE job_id = ANY(ARRAY(SELECT job_id FROM job_progress WHERE at < $1 LIMIT $2))
 """
@@ -86,6 +93,12 @@ async def lines(
 ) -> list[Line]:
     rows = await connection.fetch(LINES, tenant, job_id, after_seq, streams, levels, limit)
     return [Line(**dict(row)) for row in rows]
+
+
+async def seen(tenant: str, connection: Connection, *, job_id: str) -> int:
+    """The last number that was taken in, of a line or of progress; all before it were taken in, too."""
+    found: int = await connection.fetchval(SEEN, tenant, job_id)
+    return found
 
 
 async def prune_progress(connection: Connection, *, before: datetime, batch: int) -> int:
