@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobyard.author import Context as Context
+    from jobyard.author import Item as Item
     from jobyard.author import Result as Result
+    from jobyard.author import RetryLater as RetryLater
+    from jobyard.author import batch_tool as batch_tool
     from jobyard.author import tool as tool
     from jobyard.client import AsyncClient as AsyncClient
     from jobyard.client import AsyncJob as AsyncJob
@@ -20,9 +23,11 @@ if TYPE_CHECKING:
     from jobyard.client import Job as Job
     from jobyard.client import JobResult as JobResult
     from jobyard.client import JobState as JobState
+    from jobyard.workflow import Workflow as Workflow
 
 _HOMES = {
-    "jobyard.author": ("Context", "Result", "tool"),
+    "jobyard.author": ("Context", "Item", "Result", "RetryLater", "batch_tool", "tool"),
+    "jobyard.workflow": ("Workflow",),
     "jobyard.client": ("AsyncClient", "AsyncJob", "Client", "Event", "File", "Job", "JobResult", "JobState"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -34,10 +39,14 @@ __all__ = [
     "Context",
     "Event",
     "File",
+    "Item",
     "Job",
     "JobResult",
     "JobState",
     "Result",
+    "RetryLater",
+    "Workflow",
+    "batch_tool",
     "tool",
 ]
 

@@ -151,6 +151,10 @@ class QueueFull(Refused):
     """429: too many waiting jobs."""
 
 
+class QueueDraining(Refused):
+    """409: the queue takes no new jobs for now; those that wait in it still run."""
+
+
 class Unavailable(Refused):
     """503: the server cannot keep the promise now; repeat later, with the same idempotency key."""
 
@@ -209,6 +213,7 @@ BY_CODE: Mapping[str, type[Refused]] = {
     "job_not_finished": JobNotFinished,
     "rate_limited": RateLimited,
     "queue_full": QueueFull,
+    "queue_draining": QueueDraining,
     "unavailable": Unavailable,
     "bad_request": BadRequest,
     "method_not_allowed": MethodNotAllowed,

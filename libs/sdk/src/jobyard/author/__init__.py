@@ -16,12 +16,15 @@ How tools are shipped, tested and limited: docs/tools.md.
 
 from __future__ import annotations
 
+from jobyard.author.batch_tool import batch_tool
+from jobyard.author.batching import Item
 from jobyard.author.context import Context
 from jobyard.author.errors import (
     Cancelled,
     NotSupported,
     ResultInvalid,
     ResultTooLarge,
+    RetryLater,
     SoftLimitReached,
     Stop,
     ToolDefinitionError,
@@ -33,17 +36,20 @@ from jobyard.author.values import Result, encode_result
 __all__ = [
     "Cancelled",
     "Context",
+    "Item",
     "NotSupported",
     "Pack",
     "Result",
     "ResultInvalid",
     "ResultTooLarge",
+    "RetryLater",
     "Slot",
     "SoftLimitReached",
     "Stop",
     "ToolDefinitionError",
     "ToolError",
     "ToolFunction",
+    "batch_tool",
     "encode_result",
     "tool",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,7 +10,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from jobyard.author.errors import NotSupported, ToolError, stop_for
+from jobyard.author.errors import ToolError, stop_for
 
 Level = Literal["debug", "info", "warning", "error"]
 NAME_BYTES = 255
@@ -28,6 +29,9 @@ class Backend(Protocol):
 
     def output_path(self, name: str) -> Path:
         """Where to write the output file `name`; its folder exists. The name has been checked."""
+
+    def submit(self, body: bytes) -> str:
+        """Hold a child job, JSON text of a submit body, until the attempt ends; its id. Raises ToolError."""
 
     def stop_requested(self) -> str | None:
         """`soft_limit` or `cancel` as soon as the attempt is asked to stop; other reasons end it without asking."""
@@ -141,9 +145,23 @@ class Context:
         if stop is not None:
             raise stop
 
-    def submit(self, child: Mapping[str, Any]) -> str:
-        """Submit a child job (a submit body) and return its id. Workers of this version cannot: NotSupported."""
-        raise NotSupported("A tool cannot submit child jobs on this worker; submit them through the API instead.")
+    def submit(self, child: Mapping[str, Any], *, key: str | None = None) -> str:
+        """Ask for a child job and return the id that it will have.
+
+        `child` is a submit body: `tool`, and what is wanted of `parameters`, `files`, `queue`, `priority`, `delay_s`,
+        `ttl_s`, `timeout_s`, `soft_timeout_s`, `retry`, `fairness_key`, `concurrency_key`, `tags`, `metadata`. Children
+        are born when, and only when, the attempt succeeds. Ids come from the job and `key` (else from the order of the
+        calls), so an attempt that is repeated asks for the same ones. There is no waiting for a child: it would hold a
+        slot that the child may need.
+
+        Raises ToolError `child_invalid`, or `too_many_children` above 1,000 an attempt.
+        """
+        whole = dict(child) if key is None else {**child, "key": key}
+        try:
+            body = json.dumps(whole, allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ToolError(f"A child is plain JSON: {error}", code="child_invalid", retryable=False) from None
+        return self._backend.submit(body)
 
 
 def name_complaint(name: str) -> str | None:

@@ -2,6 +2,7 @@
 
     Exception
     ├── ToolError                 the job's error: code, message, retryable
+    │   ├── RetryLater            try again after this many seconds (retryable)
     │   ├── BadParameters         the parameters do not fit the tool's model (not retryable)
     │   ├── ResultTooLarge        the value is above 256 KiB as JSON (not retryable)
     │   ├── ResultInvalid         the value is no JSON (not retryable)
@@ -38,6 +39,22 @@ class ToolError(Exception):
         self.message = message
         self.code = code
         self.retryable = retryable
+
+
+class RetryLater(ToolError):
+    """Try the job again after `after_s` seconds: what another system asked for with `Retry-After`.
+
+    The pause takes the place of the computed one, at most a day. The attempt counts against `max_attempts`, the pause
+    against the retry budget. Raises ValueError for a pause that is no number of seconds.
+    """
+
+    def __init__(
+        self, after_s: float, message: str = "the tool asked to be tried again later", *, code: str = "retry_later"
+    ) -> None:
+        if isinstance(after_s, bool) or not 0 <= after_s < 1e9:
+            raise ValueError(f"after_s must be a number of seconds from 0 up, not {after_s!r}")
+        super().__init__(message, code=code, retryable=True)
+        self.after_s = float(after_s)
 
 
 class BadParameters(ToolError):

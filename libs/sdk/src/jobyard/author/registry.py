@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 
 import pydantic
 
+from jobyard.author.batching import BatchRules
 from jobyard.author.context import Context
 from jobyard.author.errors import BadParameters, ToolDefinitionError
 from jobyard.author.stopping import Stoppable
@@ -27,6 +28,7 @@ VERSION = re.compile(r"(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5})){0,2}")
 QUEUE = re.compile(r"[a-z0-9][a-z0-9._-]*")
 SLOT = re.compile(r"[a-z][a-z0-9_]{0,63}")
 LONGEST_S = 7 * 86_400.0
+LONGEST_CACHE_S = 30 * 86_400.0
 RETRY_MEMBERS = frozenset({"max_attempts", "backoff", "base_s", "cap_s", "jitter", "budget_s", "non_retryable"})
 COMPLAINTS_SHOWN = 20
 
@@ -66,6 +68,8 @@ class ToolFunction:
     takes_params: bool = True
     limits: Mapping[str, Any] = field(default_factory=dict)
     examples: tuple[Mapping[str, Any], ...] = ()
+    cache_ttl_s: float | None = None
+    batch: BatchRules | None = None
 
     def run(self, ctx: Context, parameters: bytes) -> Any:
         """Call the tool with its job's parameters (JSON text).
@@ -127,13 +131,15 @@ def tool(
     slots: Mapping[str, Slot] | Sequence[str] = (),
     limits: Mapping[str, Any] | None = None,
     examples: Sequence[Mapping[str, Any]] = (),
+    cache_ttl_s: float | None = None,
 ) -> Callable[[Callable[..., Any]], ToolFunction]:
     """Make a function a tool.
 
     The function takes the `Context`, and optionally one pydantic model with its parameters. `async def` functions run
     many at once on a worker's event loop (`async`), others in a child process of their own (`process`). `title`
     defaults to the first line of the docstring, `description` to all of it. `retry` holds the retry members whose
-    default should differ. Raises ToolDefinitionError.
+    default should differ. With `cache_ttl_s` a job is answered by the result of an earlier one with the same version,
+    parameters and file contents, for that long: only for tools without effects. Raises ToolDefinitionError.
     """
 
     def declare(function: Callable[..., Any]) -> ToolFunction:
@@ -156,6 +162,7 @@ def tool(
             takes_params=takes_params,
             limits=MappingProxyType(dict(limits or {})),
             examples=tuple(examples),
+            cache_ttl_s=cache_ttl_s,
         )
         complaint = _complaint(declared)
         if complaint:
@@ -216,6 +223,8 @@ def _complaint(declared: ToolFunction) -> str | None:
             return f"{limit} must be above 0 and at most {LONGEST_S:.0f}"
     if declared.soft_timeout_s and declared.soft_timeout_s >= (declared.timeout_s or 3600):
         return "soft_timeout_s must be below timeout_s"
+    if declared.cache_ttl_s is not None and not 0 < declared.cache_ttl_s <= LONGEST_CACHE_S:
+        return f"cache_ttl_s must be above 0 and at most {LONGEST_CACHE_S:.0f}"
     if unknown := set(declared.retry) - RETRY_MEMBERS:
         return f"retry has no member {sorted(unknown)[0]!r}"
     if bad := [slot for slot in declared.slots if not SLOT.fullmatch(slot)]:

@@ -30,6 +30,7 @@ class FakeBackend:
     stop: str | None = None
     lines: list[Line] = field(default_factory=list)
     steps: list[tuple[float, float | None, str | None]] = field(default_factory=list)
+    children: list[dict[str, Any]] = field(default_factory=list)
 
     def emit(self, stream: str, message: str, *, level: str | None, fields: Mapping[str, Any]) -> None:
         self.lines.append(Line(message, level, dict(fields)))
@@ -44,6 +45,10 @@ class FakeBackend:
         folder = self.folder / "out"
         folder.mkdir(exist_ok=True)
         return folder / name
+
+    def submit(self, body: bytes) -> str:
+        self.children.append(json.loads(body))
+        return f"job_child_{len(self.children)}"
 
     def stop_requested(self) -> str | None:
         return self.stop

@@ -118,6 +118,10 @@ def finish(job: Job, output: Output) -> ExitCode:
     took = f" in {job.data.run_ms / 1000:.1f} s" if job.data.run_ms is not None else ""
     reason = f" ({one_line(job.reason)})" if job.reason else ""
     output.say(f"{job.id} {one_line(job.state)}{reason}{took}")
+    if job.duplicate_of is not None:
+        output.say(f"  {job.duplicate_of} has its dedupe key; follow it: jobyard jobs watch {job.duplicate_of}")
+    if job.cached_from is not None:
+        output.say(f"  it did not run: {job.cached_from} had the same input (--fresh runs it)")
     if job.error is not None:
         output.say(f"  {one_line(job.error.code)}: {one_line(job.error.message or '', width=1000)}")
     if code is ExitCode.JOB_FAILED:

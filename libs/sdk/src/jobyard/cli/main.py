@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from jobyard.cli.codes import ExitCode, of_error
-from jobyard.cli.commands import admin, files, jobs, run, server, tools
+from jobyard.cli.commands import (
+    admin,
+    bulk,
+    dead_letters,
+    events,
+    files,
+    jobs,
+    queues,
+    run,
+    schedules,
+    server,
+    tools,
+    workflows,
+)
 from jobyard.cli.output import Output, one_line
 from jobyard.errors import JobyardError, Refused, Unauthenticated, Unreachable
 
@@ -24,8 +37,17 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.add_typer(jobs.app, name="jobs")
+app.command()(events.events)
 app.add_typer(tools.app, name="tools")
 app.add_typer(files.app, name="files")
+app.add_typer(schedules.app, name="schedules")
+app.add_typer(workflows.app, name="workflows")
+app.add_typer(workflows.runs, name="runs")
+app.add_typer(bulk.app, name="bulk")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(queues.queues, name="queues")
+app.add_typer(queues.limits, name="limits")
+app.add_typer(queues.workers, name="workers")
 app.command()(server.status)
 app.command()(server.login)
 app.command("open")(server.open_console)

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, TypeVar
 
 import httpx
 
 from jobyard.client import effects
 from jobyard.client.config import Server
-from jobyard.client.effects import Effect, Flow, Stream
-from jobyard.client.transport import Done, Stepper, answer_of, arguments, client_options, headers_of, unreachable
+from jobyard.client.effects import Effect, Flow
+from jobyard.client.transport import Done, Opened, Stepper, answer_of, arguments, client_options, unreachable
 
 T = TypeVar("T")
-
-
-class Opened:
-    """A response being read, with the iterator over its body."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self.response = response
-        self.body: AsyncIterator[bytes] = response.aiter_bytes()
 
 
 class AsyncDriver:
@@ -76,14 +68,14 @@ class AsyncDriver:
             case effects.Send(request):
                 return answer_of(await self._http.send(self._request(request)))
             case effects.Open(request):
-                response = Opened(await self._http.send(self._request(request), stream=True))
-                opened.append(response)
-                return Stream(response.response.status_code, headers_of(response.response), response)
+                response = await self._http.send(self._request(request), stream=True)
+                opened.append(Opened(response, response.aiter_bytes()))
+                return opened[-1].stream()
             case effects.Read(stream):
-                return await anext(_opened(stream).body, b"")
+                return await anext(Opened.of(stream).body, b"")
             case effects.Close(stream):
-                await _opened(stream).response.aclose()
-                opened.remove(_opened(stream))
+                await Opened.of(stream).response.aclose()
+                opened.remove(Opened.of(stream))
             case effects.Sleep(seconds):
                 await asyncio.sleep(seconds)
             case effects.Work(run):
@@ -94,8 +86,3 @@ class AsyncDriver:
 
     def _request(self, request: effects.Request) -> httpx.Request:
         return self._http.build_request(**arguments(request, timeout_s=self._timeout_s))
-
-
-def _opened(stream: Stream) -> Opened:
-    assert isinstance(stream.handle, Opened)
-    return stream.handle

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
-from jobyard.client import resources
+from jobyard.client import bulk, dead_letters, queues, resources, schedules, workflows
 from jobyard.client.aio import AsyncDriver
 from jobyard.client.answers import Document
 from jobyard.client.effects import Flow
@@ -41,6 +41,15 @@ class Client:
         self.jobs = resources.Jobs(self)
         self.files = resources.Files(self)
         self.tools = resources.Tools(self)
+        self.schedules = schedules.Schedules(self)
+        self.workflows = workflows.Workflows(self)
+        self.runs = workflows.Runs(self)
+        self.bulk = bulk.Bulk(self)
+        self.dead_letters = dead_letters.DeadLetters(self)
+        self.dead_messages = dead_letters.DeadMessages(self)
+        self.queues = queues.Queues(self)
+        self.limits = queues.Limits(self)
+        self.workers = queues.Workers(self)
 
     def __enter__(self) -> Client:
         return self
@@ -68,6 +77,9 @@ class Client:
     ) -> Job:
         """Submit a job. `files` maps slots to file ids; `options` are the fields of the submit document: `queue`,
         `priority`, `delay_s`, `timeout_s`, `retry`, `tags`, `metadata`, ….
+
+        Parameters that are too large for a submit (256 KiB) are uploaded as a file, which the job reads in their
+        place, up to 16 MiB. With a key of your own, upload that file once yourself: another file is another submit.
 
         A lost answer is no second job: each submit carries an idempotency key, minted unless given. Where the outcome
         stays unknown the error holds that key.
@@ -113,6 +125,15 @@ class AsyncClient:
         self.jobs = resources.AsyncJobs(self)
         self.files = resources.AsyncFiles(self)
         self.tools = resources.AsyncTools(self)
+        self.schedules = schedules.AsyncSchedules(self)
+        self.workflows = workflows.AsyncWorkflows(self)
+        self.runs = workflows.AsyncRuns(self)
+        self.bulk = bulk.AsyncBulk(self)
+        self.dead_letters = dead_letters.AsyncDeadLetters(self)
+        self.dead_messages = dead_letters.AsyncDeadMessages(self)
+        self.queues = queues.AsyncQueues(self)
+        self.limits = queues.AsyncLimits(self)
+        self.workers = queues.AsyncWorkers(self)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -62,6 +62,16 @@ class JobView:
     def succeeded(self) -> bool:
         return self.data.state == "succeeded"
 
+    @property
+    def duplicate_of(self) -> str | None:
+        """The job that holds the dedupe key of this one, which was superseded."""
+        return self.document.get("duplicate_of")
+
+    @property
+    def cached_from(self) -> str | None:
+        """The earlier job whose result answered for this one."""
+        return self.document.get("cached_from")
+
 
 class Job(JobView):
     def __init__(self, document: Document, client: Client) -> None:

@@ -108,6 +108,8 @@ class JobResult(msgspec.Struct, frozen=True):
     files: list[OutputFile] = []
     error: JobError | None = None
     run_ms: float | None = None
+    duplicate_of: str | None = None
+    cached_from: str | None = None
 
 
 class LogLine(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from typing import Any
 
 from jobyard.client import downloading, following, jobs, uploading
 from jobyard.client.answers import Document
+from jobyard.client.claim_check import claim_check
 from jobyard.client.config import Server, checked, find, state_path
 from jobyard.client.effects import Flow, Request
 from jobyard.client.models import File, JobData, JobResult, LogLine, Tool, convert
@@ -62,7 +63,19 @@ class Operations:
         options: Mapping[str, Any],
     ) -> Flow[Document]:
         body = jobs.submit_body(tool, parameters=parameters, files=files, options=options)
-        return jobs.submit(body, self._policy, idempotency_key=idempotency_key)
+        body = yield from claim_check(body, self._upload_parameters)
+        return (yield from jobs.submit(body, self._policy, idempotency_key=idempotency_key))
+
+    def _upload_parameters(self, path: Path) -> Flow[File]:
+        document = yield from uploading.upload(
+            path,
+            self._policy,
+            server=self._settings.server.url,
+            state=None,
+            name="parameters.json",
+            content_type="application/json",
+        )
+        return convert(document, File)
 
     def job(self, job_id: str, *, min_version: int | None = None) -> Flow[Document]:
         return jobs.get(job_id, self._policy, min_version=min_version)
@@ -92,6 +105,9 @@ class Operations:
 
     def follow(self, job_id: str, *, last_event_id: str | None) -> Flow[None]:
         return following.follow(job_id, self._policy, last_event_id=last_event_id)
+
+    def follow_all(self, filters: Mapping[str, object], *, last_event_id: str | None) -> Flow[None]:
+        return following.follow_all(filters, self._policy, last_event_id=last_event_id)
 
     def upload(
         self, path: Path, *, name: str | None, content_type: str | None, progress: uploading.Progress | None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobyard.client.job import AsyncJob, Job
-from jobyard.client.models import File, JobResult, LogLine, Tool
+from jobyard.client.models import Event, File, JobResult, LogLine, Tool
 from jobyard.client.operations import file_of, line_of, tool_of
 from jobyard.client.uploading import Progress
 
@@ -27,6 +27,14 @@ class Jobs:
         (a mapping), `correlation_id`, `created_after`, `created_before`, `parent_id`; `limit` is the page size."""
         for row in self._client.iterate(self._client.operations.job_list(filters, max_items=max_items)):
             yield Job(row, self._client)
+
+    def follow(self, *, last_event_id: str | None = None, **filters: Any) -> Iterator[Event]:
+        """What happens to every job that the filters of `list` fit, without an end; survives cuts.
+
+        The data of a `job.state` holds `type`, `at`, `actor`, `incarnation`, `event_no` and the `job` after it. A
+        reader that falls behind gets the last event of each job. `stream.gap` says that older events are gone.
+        """
+        return self._client.iterate(self._client.operations.follow_all(filters, last_event_id=last_event_id))
 
     def result(self, job_id: str) -> JobResult:
         return self._client.drive(self._client.operations.result(job_id))
@@ -48,6 +56,10 @@ class AsyncJobs:
         """As `Jobs.list`."""
         async for row in self._client.iterate(self._client.operations.job_list(filters, max_items=max_items)):
             yield AsyncJob(row, self._client)
+
+    def follow(self, *, last_event_id: str | None = None, **filters: Any) -> AsyncIterator[Event]:
+        """As `Jobs.follow`."""
+        return self._client.iterate(self._client.operations.follow_all(filters, last_event_id=last_event_id))
 
     async def result(self, job_id: str) -> JobResult:
         return await self._client.drive(self._client.operations.result(job_id))

@@ -22,10 +22,14 @@ class Message:
 
 
 class Parser:
-    """Takes bytes cut anywhere, gives whole messages; `last_id` and `retry_ms` are as the stream last said."""
+    """Takes bytes cut anywhere, gives whole messages; `last_id` and `retry_ms` are as the stream last said.
+
+    `reached` is the id of the last block that came whole, with an event in it or without.
+    """
 
     def __init__(self) -> None:
         self.last_id = ""
+        self.reached = ""
         self.retry_ms: int | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._rest = ""
@@ -70,6 +74,7 @@ class Parser:
         return None
 
     def _dispatch(self) -> Message | None:
+        self.reached = self.last_id
         name, data = self._name or "message", self._data
         self._name, self._data, self._size = "", [], 0
         return Message(self.last_id, name, "\n".join(data)) if data else None

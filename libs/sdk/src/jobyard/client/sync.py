@@ -10,18 +10,10 @@ import httpx
 
 from jobyard.client import effects
 from jobyard.client.config import Server
-from jobyard.client.effects import Effect, Flow, Stream
-from jobyard.client.transport import Done, Stepper, answer_of, arguments, client_options, headers_of, unreachable
+from jobyard.client.effects import Effect, Flow
+from jobyard.client.transport import Done, Opened, Stepper, answer_of, arguments, client_options, unreachable
 
 T = TypeVar("T")
-
-
-class Opened:
-    """A response being read, with the iterator over its body."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self.response = response
-        self.body: Iterator[bytes] = response.iter_bytes()
 
 
 class SyncDriver:
@@ -71,14 +63,14 @@ class SyncDriver:
             case effects.Send(request):
                 return answer_of(self._http.send(self._request(request)))
             case effects.Open(request):
-                response = Opened(self._http.send(self._request(request), stream=True))
-                opened.append(response)
-                return Stream(response.response.status_code, headers_of(response.response), response)
+                response = self._http.send(self._request(request), stream=True)
+                opened.append(Opened(response, response.iter_bytes()))
+                return opened[-1].stream()
             case effects.Read(stream):
-                return next(_opened(stream).body, b"")
+                return next(Opened.of(stream).body, b"")
             case effects.Close(stream):
-                _opened(stream).response.close()
-                opened.remove(_opened(stream))
+                Opened.of(stream).response.close()
+                opened.remove(Opened.of(stream))
             case effects.Sleep(seconds):
                 time.sleep(seconds)
             case effects.Work(run):
@@ -89,8 +81,3 @@ class SyncDriver:
 
     def _request(self, request: effects.Request) -> httpx.Request:
         return self._http.build_request(**arguments(request, timeout_s=self._timeout_s))
-
-
-def _opened(stream: Stream) -> Opened:
-    assert isinstance(stream.handle, Opened)
-    return stream.handle

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from jobyard.client.config import Server
-from jobyard.client.effects import Answer, Effect, Flow, Request
+from jobyard.client.effects import Answer, Effect, Flow, Request, Stream
 from jobyard.errors import Unreachable
 
 T = TypeVar("T")
@@ -19,6 +19,22 @@ CONNECT_TIMEOUT_S = 5.0
 @dataclass(frozen=True)
 class Done(Generic[T]):
     value: T
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A response being read; `body` iterates over its bytes, as its driver does."""
+
+    response: httpx.Response
+    body: Any
+
+    def stream(self) -> Stream:
+        return Stream(self.response.status_code, headers_of(self.response), self)
+
+    @staticmethod
+    def of(stream: Stream) -> Opened:
+        assert isinstance(stream.handle, Opened)
+        return stream.handle
 
 
 class Stepper(Generic[T]):

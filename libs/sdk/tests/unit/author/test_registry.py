@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from jobyard.author import Context, Result, ResultTooLarge, Slot, ToolDefinitionError, ToolError, tool
-from jobyard.author.errors import BadParameters, NotSupported, ResultInvalid
+from jobyard.author.errors import BadParameters, ResultInvalid
 from jobyard.author.testing import Trial
 from jobyard.author.values import RESULT_LIMIT, encode_result
 from pydantic import BaseModel, Field
@@ -159,6 +159,12 @@ def test_files_go_in_and_out(tmp_path: Path) -> None:
         trial.ctx.open_file("other")
 
 
-def test_children_cannot_be_submitted_yet_and_the_error_says_so(tmp_path: Path) -> None:
-    with pytest.raises(NotSupported, match="through the API"):
-        Trial(plain, folder=tmp_path).ctx.submit({"tool": "a"})
+def test_children_are_asked_for_as_plain_json(tmp_path: Path) -> None:
+    trial = Trial(plain, folder=tmp_path)
+    first = trial.ctx.submit({"tool": "a", "parameters": {"n": 1}}, key="one")
+    assert first != trial.ctx.submit({"tool": "b"})
+    assert trial.backend.children == [{"tool": "a", "parameters": {"n": 1}, "key": "one"}, {"tool": "b"}]
+    with pytest.raises(ToolError, match="plain JSON"):
+        trial.ctx.submit({"tool": "a", "parameters": {"n": object()}})
+    with pytest.raises(ToolError, match="plain JSON"):
+        trial.ctx.submit({"tool": "a", "parameters": {"n": float("nan")}})

@@ -89,3 +89,21 @@ def test_leaving_early_closes_the_stream(client: Client, fake: FakeYard) -> None
         break
     fake.yard.end(job.id, "succeeded")
     assert job.wait(timeout=5).succeeded
+
+
+def test_all_jobs_are_followed_over_cuts(client: Client, fake: FakeYard) -> None:
+    made = [client.submit("test.echo").id for _ in range(3)]
+    fake.fail("GET", "/v1/events", "cut", times=2, after=2)
+    seen = []
+    for event in client.jobs.follow(tool="test.echo"):
+        seen.append((event.id, event.data["job"]["id"]))
+        if len(seen) == 9:
+            break
+    assert [place for place, _ in seen] == [str(number) for number in range(1, 10)]
+    assert {job_id for _, job_id in seen} == set(made)
+
+
+def test_an_id_without_an_event_counts_only_when_its_block_is_whole() -> None:
+    parser = Parser()
+    parser.feed(b"id: 7\n: ping\n\nid: 8\ndata: x\n")
+    assert parser.reached == "7", "the eighth event did not come"

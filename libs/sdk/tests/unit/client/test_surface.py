@@ -8,7 +8,18 @@ import sys
 
 import jobyard
 import pytest
-from jobyard.client import AsyncClient, AsyncJob, Client, Job, resources
+from jobyard.client import (
+    AsyncClient,
+    AsyncJob,
+    Client,
+    Job,
+    bulk,
+    dead_letters,
+    queues,
+    resources,
+    schedules,
+    workflows,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +30,15 @@ from jobyard.client import AsyncClient, AsyncJob, Client, Job, resources
         (resources.Jobs, resources.AsyncJobs),
         (resources.Files, resources.AsyncFiles),
         (resources.Tools, resources.AsyncTools),
+        (schedules.Schedules, schedules.AsyncSchedules),
+        (workflows.Workflows, workflows.AsyncWorkflows),
+        (workflows.Runs, workflows.AsyncRuns),
+        (bulk.Bulk, bulk.AsyncBulk),
+        (dead_letters.DeadLetters, dead_letters.AsyncDeadLetters),
+        (dead_letters.DeadMessages, dead_letters.AsyncDeadMessages),
+        (queues.Queues, queues.AsyncQueues),
+        (queues.Limits, queues.AsyncLimits),
+        (queues.Workers, queues.AsyncWorkers),
     ],
 )
 def test_both_clients_have_the_same_methods(blocking: type, awaited: type) -> None:

@@ -16,6 +16,8 @@ from jobyard.cli.output import Output, one_line
 if TYPE_CHECKING:
     from jobyard.client import Client, Job
 
+DEDUPE_MODES = ("while_active", "ttl", "debounce")
+
 
 def run(
     tool: Annotated[str, typer.Argument(metavar="TOOL", help="NAME or NAME@VERSION; see `jobyard tools list`.")],
@@ -36,6 +38,11 @@ def run(
     ttl: Annotated[str | None, typer.Option("--ttl", help="Give up if it has not started after: 90, 5m.")] = None,
     max_attempts: Annotated[int | None, typer.Option("--max-attempts", min=1, max=100)] = None,
     after: Annotated[list[str], typer.Option("--after", metavar="JOB", help="Wait for this job first.")] = [],  # noqa: B006
+    dedupe: Annotated[
+        str | None, typer.Option("--dedupe", metavar="[MODE:]KEY", help="One job for KEY: while_active, ttl, debounce.")
+    ] = None,
+    dedupe_for: Annotated[str | None, typer.Option("--dedupe-for", help="Of ttl and debounce: 30s, 5m.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run, even if an earlier result would answer.")] = False,
     idempotency_key: Annotated[
         str | None, typer.Option("--idempotency-key", help="The same key never makes a second job.")
     ] = None,
@@ -60,6 +67,8 @@ def run(
         "run_at": moment(run_at),
         "ttl_s": arguments.seconds(ttl, option="--ttl"),
         "retry": None if max_attempts is None else {"max_attempts": max_attempts},
+        "dedupe": _dedupe(dedupe, dedupe_for),
+        "use_cache": False if fresh else None,
         "depends_on": arguments.texts(after, option="--after") or None,
     }
     parameters, files = arguments.parameters(parameter), arguments.files(file)
@@ -86,17 +95,30 @@ def run(
     raise typer.Exit(code)
 
 
-def moment(text: str | None) -> str | None:
+def moment(text: str | None, *, option: str = "--run-at") -> str | None:
     """A time with its zone, as given."""
     if text is None:
         return None
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--run-at {text[:60]!r}: write it as 2031-05-01T08:00:00Z") from None
+        raise UsageError(f"{option} {text[:60]!r}: write it as 2031-05-01T08:00:00Z") from None
     if found.tzinfo is None:
-        raise UsageError(f"--run-at {text[:60]!r}: add the zone, Z or +02:00")
+        raise UsageError(f"{option} {text[:60]!r}: add the zone, Z or +02:00")
     return text
+
+
+def _dedupe(text: str | None, lasting: str | None) -> dict[str, Any] | None:
+    """`KEY`, or `MODE:KEY` with one of the three modes; any other text before a colon belongs to the key."""
+    if text is None:
+        if lasting is not None:
+            raise UsageError("--dedupe-for goes with --dedupe")
+        return None
+    mode, colon, key = text.partition(":")
+    if not colon or mode not in DEDUPE_MODES:
+        mode, key = DEDUPE_MODES[0], text
+    ttl_s = arguments.seconds(lasting, option="--dedupe-for")
+    return {"key": arguments.text(key, what="--dedupe"), "mode": mode, "ttl_s": ttl_s}
 
 
 def _slots(client: Client, tool: str, files: list[arguments.FileArgument], output: Output) -> dict[str, str]:

@@ -97,6 +97,31 @@ class Routes(Handler):
             if name == "stream.end":
                 return
 
+    def all_events(self) -> None:
+        """States of all jobs; the fake knows the filter `tool` alone."""
+        tool = self.query.get("tool")
+
+        def rows() -> list[Document]:
+            return [
+                {"type": f"jobyard.job.{data['state']}.v1", "at": data["at"], "job": self.yard.jobs[job_id]}
+                for job_id, told in list(self.yard.events.items())
+                for name, data in list(told)
+                if name == "job.state" and tool in (None, self.yard.jobs[job_id]["tool"])
+            ]
+
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.close_connection = True
+        at, left = int(self.headers.get("Last-Event-ID") or 0), self.fault.after if self.fault else -1
+        while self.yard.wait(lambda seen=at: len(rows()) > seen, seconds=30) and not self.yard.closing:  # type: ignore[misc]
+            if left == 0:
+                self.end_early()
+                return
+            data = rows()[at]
+            at, left = at + 1, left - 1
+            self.wfile.write(f"id: {at}\nevent: job.state\ndata: {json.dumps(data)}\n\n".encode())
+
     def explain(self, job_id: str) -> None:
         job = self._found(job_id)
         waiting = [{"kind": "worker", "detail": "no free slot", "until": None}]
@@ -195,6 +220,7 @@ Routes.routes = [
     ("GET", "/v1/jobs/([^/]+)/logs", Routes.logs),
     ("GET", "/v1/jobs/([^/]+)/events", Routes.events),
     ("GET", "/v1/jobs/([^/]+)/explain", Routes.explain),
+    ("GET", "/v1/events", Routes.all_events),
     ("POST", "/v1/files", Routes.create),
     ("GET", "/v1/files", Routes.file_list),
     ("HEAD", "/v1/files/([^/]+)", Routes.head),
