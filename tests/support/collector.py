@@ -31,7 +31,9 @@ KINDS = {1: "INTERNAL", 2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}
 
 
 class Collector:
-    def __init__(self) -> None:
+    """`keep=False` throws away what arrives, so that a measurement is not of the collector."""
+
+    def __init__(self, *, keep: bool = True) -> None:
         self._spans: list[SeenSpan] = []
         self._lock = threading.Lock()
         collector = self
@@ -43,7 +45,8 @@ class Collector:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                collector.take(body)
+                if keep:
+                    collector.take(body)
                 answer = ExportTraceServiceResponse().SerializeToString()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(answer)))
