@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from jobyard_common.messaging import outbox
-from jobyard_common.messaging.header_pack import pack_headers
-from jobyard_common.messaging.outbox import Relay
+from jobyard_common.messaging.outbox import Relay, pack_headers
 from jobyard_common.messaging.publisher import OutRecord, PublishFailed, Sent
 from jobyard_common.messaging.relaying import round_begins, round_ended, sort_answers
 from jobyard_common.telemetry.tracing import Tracer
@@ -105,3 +104,56 @@ def test_a_row_goes_for_an_acknowledgement_or_into_the_grave_and_else_stays() ->
     away, unfit = PublishFailed("away"), PublishFailed("too large", permanent=True)
     found = sort_answers([1, 2, 3, 4], [Sent(0, 5), away, unfit, Sent(0, 6)])
     assert (found.done, found.refused, found.failed) == ([1, 4], [(3, "too large")], [away])
+
+
+class Shared:
+    """An outbox that two processes write: what is committed, and what was published of it."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.published: list[int] = []
+        self.grew = asyncio.Event()
+
+    async def fetch(self, query: str, *given: Any) -> list[tuple[Any, ...]]:
+        if query == outbox.READ:
+            return [(number, "t", b"k", b"%d" % number, pack_headers([("n", b"1")])) for number in given[0]]
+        return [(number,) for number in sorted(self.rows) if number >= given[0]]
+
+    async def execute(self, _query: str, numbers: list[int]) -> None:
+        self.rows = [number for number in self.rows if number not in numbers]
+
+    async def send_many(self, sent: list[OutRecord]) -> list[Sent]:
+        self.published += [int((one.value or b"").split()[-1]) for one in sent]
+        self.grew.set()
+        return [Sent(0, number) for number in range(len(sent))]
+
+    async def until(self, *numbers: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.published) < len(numbers):
+                await self.grew.wait()
+                self.grew.clear()
+        assert self.published == list(numbers)
+
+
+def test_what_another_process_committed_late_is_not_overtaken() -> None:
+    async def story() -> None:
+        table = Shared()
+        made = Relay(None, table, tracer=Tracer("test"), lock_name="test", poll_s=3600)  # type: ignore[arg-type]
+        made._keeping = True
+        made._from = 1
+        rounds = asyncio.create_task(made._rounds(table, list(range(outbox.SHARDS))))  # type: ignore[arg-type]
+        keep(made, 101)
+        table.rows = [101]
+        await table.until(101)
+        # A job that the other process claimed (100) and finished (110) while we published 101.
+        table.rows = [100, 110]
+        made.wake()
+        await table.until(101, 100, 110)
+        # From now on nothing of our own goes before what it may still commit.
+        keep(made, 120)
+        table.rows = [115, 120]
+        made.wake()
+        await table.until(101, 100, 110, 115, 120)
+        rounds.cancel()
+
+    asyncio.run(story())

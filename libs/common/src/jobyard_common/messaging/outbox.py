@@ -18,10 +18,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
+from jobyard_common.contracts.envelope import Headers
 from jobyard_common.contracts.telemetry import Check
 from jobyard_common.db.connection import Connection, Pool
 from jobyard_common.db.errors import is_retryable
-from jobyard_common.messaging.header_pack import pack_headers
 from jobyard_common.messaging.publisher import OutRecord, Publisher, Sent, key_bytes
 from jobyard_common.messaging.relaying import round_begins, round_ended, sort_answers
 from jobyard_common.runtime.backoff import delays
@@ -48,8 +48,11 @@ INSERT INTO outbox_dead (id, topic, key, value, headers, reason, created_at)
 SELECT id, topic, key, value, headers, $2, created_at FROM gone
 """
 log = get_logger("relay")
+_headers_out = msgspec.msgpack.Encoder()
 _headers_in = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
 MOST_KEPT = 20_000
+SHARED_S = 15.0
+"""So long after a row of another process every round begins at the beginning."""
 _LAST = 2**63 - 1
 OnSent = Callable[[Sequence[tuple[OutRecord, Sent]]], None]
 
@@ -59,6 +62,10 @@ def bucket_of(key: str | bytes | None) -> int:
     return zlib.crc32(key_bytes(key) or b"") % BUCKETS
 
 
+def pack_headers(headers: Headers) -> bytes:
+    return _headers_out.encode(headers)
+
+
 async def put(connection: Connection, records: Sequence[OutRecord]) -> None:
     """Add records in the caller's transaction."""
     if records:
@@ -66,15 +73,15 @@ async def put(connection: Connection, records: Sequence[OutRecord]) -> None:
 
 
 def columns(
-    records: Sequence[OutRecord], packed: Sequence[bytes] | None = None
+    records: Sequence[OutRecord],
 ) -> tuple[list[int], list[str], list[bytes | None], list[bytes | None], list[bytes]]:
-    """Records as the arrays that `PUT` takes; `packed` are their headers where somebody has packed them already."""
+    """Records as the arrays that `PUT` takes."""
     return (
         [bucket_of(record.key) for record in records],
         [record.topic for record in records],
         [key_bytes(record.key) for record in records],
         [record.value for record in records],
-        list(packed) if packed is not None else [pack_headers(record.headers) for record in records],
+        [pack_headers(record.headers) for record in records],
     )
 
 
@@ -110,6 +117,7 @@ class Relay(Component):
         self._kept: dict[int, OutRecord] = {}
         self._keeping = False
         self._from = 0
+        self._shared_until = 0.0
         self.pending_since: float | None = None
 
     def wake(self) -> None:
@@ -184,7 +192,8 @@ class Relay(Component):
         polls, clock, from_start_at = 0, asyncio.get_running_loop().time, 0.0
         while True:
             self._wake.clear()
-            first = round_begins(self._from, self._kept, full=clock() - from_start_at > self._poll_s)
+            full = clock() - from_start_at > self._poll_s or clock() < self._shared_until
+            first = round_begins(self._from, self._kept, full=full)
             if first == 0:
                 from_start_at = clock()
             if len(shards) == SHARDS:
@@ -194,6 +203,11 @@ class Relay(Component):
             if found:
                 ids = [row[0] for row in found]
                 self._from = round_ended(ids, self._kept)
+                if any(number not in self._kept for number in ids):
+                    self._shared_until = clock() + SHARED_S
+                    if first:
+                        # Another process writes here, and what it committed late stands before: order is by number.
+                        continue
                 if not await self._publish(connection, ids):
                     self._from = 0
                     await asyncio.sleep(0.5)

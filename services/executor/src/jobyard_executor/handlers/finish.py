@@ -198,7 +198,8 @@ def _error_text(failure: Failure, job: Job) -> str:
 def _close(batch: Sequence[Ended], stored: set[str]) -> None:
     """End the spans of the attempts, and count."""
     counts: Counter[tuple[str, str]] = Counter()
-    times = {tool: metrics.JOB_RUN.labels(tool=tool) for tool in {ended.held.spec.tool for ended in batch}}
+    tools = {ended.held.spec.tool for ended in batch if ended.outcome.job_id in stored}
+    times = {tool: metrics.JOB_RUN.labels(tool=tool) for tool in tools}
     for ended in batch:
         outcome, tool = ended.outcome, ended.held.spec.tool
         if outcome.verdict is not Verdict.SUCCEEDED:

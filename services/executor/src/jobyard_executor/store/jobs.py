@@ -70,7 +70,7 @@ INSERT = Part(
     places(_COLUMNS_BORN, _STEADY.split()),
     f" ON CONFLICT DO NOTHING RETURNING job_id, (SELECT {EPOCH})",
 )
-_INSERTS = {shared: INSERT.sql(1, shared) for shared in (False, True)}
+_INSERTS = {(shared, joined): INSERT.sql(1, shared, joined) for shared in (False, True) for joined in (False, True)}
 _born = attrgetter(*_BORN)
 
 
@@ -92,7 +92,7 @@ async def insert(connection: Connection, jobs: Iterable[Job]) -> tuple[set[str],
     """Insert new jobs in id order; returns the ids that did not exist before, and the epoch."""
     rows = sorted(jobs, key=lambda job: job.job_id)
     parameters, shared = INSERT.parameters([_born(job) for job in rows])
-    found = await connection.fetch(_INSERTS[shared], *parameters)
+    found = await connection.fetch(_INSERTS[shared, INSERT.join(parameters)], *parameters)
     return {row[0] for row in found}, (found[0][1] if found else 0)
 
 

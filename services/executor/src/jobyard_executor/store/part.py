@@ -7,10 +7,16 @@ in all rows travel once: encoding arrays and unnesting them again was a fifth of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+SEPARATOR = "\x1f"
+JOINABLE = frozenset({"job_id", "correlation_id", "traceparent", "run_trace", "spec"})
+"""Texts that are short or JSON, are hardly ever NULL and hold no control character; see `Part.join`."""
+LARGEST = 4 * 2**20
+"""Characters of a joined text; beyond it the planner's copies weigh more than what is saved."""
 FEW = 8
 """Below this many rows arrays cost nothing, and one shape of statement is enough."""
 
@@ -26,14 +32,15 @@ class Part(msgspec.Struct, frozen=True):
     wraps: tuple[tuple[str, str], ...] = ()
     """Expressions that make a column from what is sent for it."""
 
-    def sql(self, first: int, shared: bool) -> str:
-        """With parameters from `$first`: arrays, but scalars for the steady columns if they are `shared`."""
+    def sql(self, first: int, shared: bool, joined: bool = False) -> str:
+        """With parameters from `$first`: arrays, but scalars for the steady columns if they are `shared`, and one text
+        for each of `joins` if they are `joined`."""
         arrays, names, values = [], [], []
         for place, (name, kind) in enumerate(self.columns):
             if shared and place in self.steady:
                 values.append(f"${first + place}::{kind}")
             else:
-                arrays.append(f"${first + place}::{kind}[]")
+                arrays.append(array(first + place, kind, joined=joined and place in self.joins))
                 names.append(name)
                 values.append(f"n.{name}")
         for name, wrap in self.wraps:
@@ -44,7 +51,7 @@ class Part(msgspec.Struct, frozen=True):
             sets = ", ".join(
                 f"{name} = {value}" for (name, _), value in list(zip(self.columns, values, strict=True))[1:]
             )
-            return f"{self.head} SET {sets} {source} WHERE j.job_id = n.job_id AND j.job_id = ANY(${first}::text[])"
+            return f"{self.head} SET {sets} {source} WHERE j.job_id = n.job_id AND j.job_id = ANY({arrays[0]})"
         listed = ", ".join(name for name, _ in self.columns)
         return f"{self.head} ({listed}) SELECT {', '.join(values)} {source}{self.tail}"
 
@@ -60,6 +67,46 @@ class Part(msgspec.Struct, frozen=True):
         for place in self.steady:
             columns[place] = columns[place][0]
         return columns, True
+
+    def join(self, columns: list[Any]) -> bool:
+        """Make each column of `joins` one text in place; whether that was possible.
+
+        asyncpg asks of each element of an array whether it is an array, which takes longer than to encode it.
+        """
+        if not self.joins:
+            return False
+        texts = {place: joined(columns[place]) for place in self.joins}
+        if None in texts.values():
+            return False
+        for place, text in texts.items():
+            columns[place] = text
+        return True
+
+    @property
+    def joins(self) -> frozenset[int]:
+        """The places of the columns that may travel as one text."""
+        return _joins(self.columns, self.steady)
+
+
+@lru_cache
+def _joins(columns: tuple[tuple[str, str], ...], steady: frozenset[int]) -> frozenset[int]:
+    return frozenset(place for place, (name, _) in enumerate(columns) if name in JOINABLE and place not in steady)
+
+
+def joined(texts: Sequence[Any]) -> str | None:
+    """The texts as one, None if they are too few, too large, not all texts, or cannot be told apart again."""
+    if len(texts) < FEW:
+        return None
+    try:
+        text = SEPARATOR.join(texts)
+    except TypeError:
+        return None
+    return text if len(text) <= LARGEST and text.count(SEPARATOR) == len(texts) - 1 else None
+
+
+def array(number: int, kind: str, *, joined: bool) -> str:
+    """The array that parameter `number` brings, as itself or as one text."""
+    return f"string_to_array(${number}::text, E'\\x1f')" if joined else f"${number}::{kind}[]"
 
 
 def places(columns: Sequence[tuple[str, str]], names: Sequence[str]) -> frozenset[int]:

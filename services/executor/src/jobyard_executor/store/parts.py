@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jobyard_common.messaging import outbox
+from jobyard_common.messaging.publisher import OutRecord
 
 from jobyard_executor.store.jobs import type_of
-from jobyard_executor.store.part import Part, places
+from jobyard_executor.store.part import Part, array, places
+from jobyard_executor.store.part import joined as joined_texts
 
 CHANGING = (
     "state", "reason", "dead", "event_no", "attempt", "failures", "lost", "interrupted", "fence", "session", "worker",
@@ -110,38 +113,63 @@ ROWS: Mapping[str, Part] = {
 """Parts that take one row a change."""
 
 FIXED: Mapping[str, str] = {
-    "unready": "DELETE FROM ready WHERE job_id = ANY(${0}::text[])",
-    "unleased": "DELETE FROM lease WHERE job_id = ANY(${0}::text[])",
-    "untimed": "DELETE FROM timer WHERE job_id = ANY(${0}::text[])",
-    "unstarted": "DELETE FROM timer WHERE job_id = ANY(${0}::text[]) AND kind = 'start'",
-    "unblocked": "DELETE FROM blocked WHERE job_id = ANY(${0}::text[])",
-    "undeduped": "DELETE FROM dedupe WHERE job_id = ANY(${0}::text[]) AND until IS NULL",
+    "unready": "DELETE FROM ready WHERE job_id = ANY({ids})",
+    "unleased": "DELETE FROM lease WHERE job_id = ANY({ids})",
+    "untimed": "DELETE FROM timer WHERE job_id = ANY({ids})",
+    "unstarted": "DELETE FROM timer WHERE job_id = ANY({ids}) AND kind = 'start'",
+    "unblocked": "DELETE FROM blocked WHERE job_id = ANY({ids})",
+    "undeduped": "DELETE FROM dedupe WHERE job_id = ANY({ids}) AND until IS NULL",
     "outbox": re.sub(r"\$(\d+)", lambda found: f"${{{int(found[1]) - 1}}}", outbox.PUT) + " RETURNING id",
 }
-"""Parts whose statement has one shape."""
+"""Parts whose statement has one shape, but for `{ids}`."""
+
+_ALIKE = """
+INSERT INTO outbox (bucket, topic, key, value, headers)
+SELECT n.bucket, ${1}::text, convert_to(n.key, 'UTF8'), n.value, n.headers
+FROM unnest(${0}::smallint[], {keys}, ${3}::bytea[], ${4}::bytea[]) AS n (bucket, key, value, headers) RETURNING id
+"""
+"""The outbox where all records are of one topic and their keys are texts."""
+
+
+def outbox_columns(records: Sequence[OutRecord]) -> tuple[list[Any], bool]:
+    """One parameter a column, and whether topics and keys travel as one text each."""
+    columns: list[Any] = list(outbox.columns(records))
+    topics, keys = columns[1], joined_texts([record.key for record in records])
+    if keys is None or topics.count(topics[0]) != len(topics):
+        return columns, False
+    columns[1], columns[2] = topics[0], keys
+    return columns, True
+
 
 ORDER = (
     "changed", "started", "ended", "listed", "labelled", "ready", "unready", "leased", "unleased", "timed", "untimed",
     "unstarted", "blocked", "unblocked", "edges", "attempts", "results", "done", "lifecycle", "keyed", "seen",
     "tombstones", "undeduped", "lettered", "outbox",
 )  # fmt: skip
-Shape = tuple[tuple[str, int, bool], ...]
+Shape = tuple[tuple[str, int, bool, bool], ...]
 _composed: dict[Shape, str] = {}
 
 
 def compose(shape: Shape) -> str:
-    """One statement of the parts in `shape`, each with its number of parameters and whether steady ones are shared.
+    """One statement of the parts in `shape`, each with its number of parameters, whether steady ones are shared, and
+    whether texts are joined.
 
     It answers the ids of the outbox rows, if there are any.
     """
     text = _composed.get(shape)
     if text is None:
         parts, first = [], 1
-        for name, count, shared in shape:
+        for name, count, shared, joined in shape:
             part = ROWS.get(name)
-            sql = part.sql(first, shared) if part else FIXED[name].format(*range(first, first + count))
+            sql = part.sql(first, shared, joined) if part else _fixed(name, range(first, first + count), joined=joined)
             parts.append(f"w_{name} AS ({sql})")
             first += count
         last = "SELECT array_agg(id) FROM w_outbox" if shape[-1][0] == "outbox" else "SELECT NULL"
         text = _composed[shape] = f"WITH {', '.join(parts)} {last}"
     return text
+
+
+def _fixed(name: str, numbers: range, *, joined: bool) -> str:
+    if name == "outbox" and joined:
+        return _ALIKE.format(*numbers, keys=array(numbers[2], "text", joined=True))
+    return FIXED[name].format(*numbers, ids=array(numbers[0], "text", joined=joined))

@@ -14,22 +14,22 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
+from jobyard_common.contracts.envelope import Headers
 from jobyard_common.contracts.jobs import TERMINAL, Actor, JobEvent, JobSpec, JobState
 from jobyard_common.contracts.topics import JOBS_EVENTS
 from jobyard_common.contracts.wire import decode
 from jobyard_common.db.connection import Connection
-from jobyard_common.messaging import outbox
-from jobyard_common.messaging.header_pack import pack_headers
 from jobyard_common.messaging.publisher import OutRecord
 
 from jobyard_executor.domain import ageing, lane
 from jobyard_executor.domain.job import Job
-from jobyard_executor.domain.snapshot import incarnation, snapshot
+from jobyard_executor.domain.snapshot import incarnation, moment, snapshot
 from jobyard_executor.store import parts
-from jobyard_executor.store.event_headers import event_headers
+from jobyard_executor.store.part import joined as join
 
 _encode = msgspec.json.Encoder().encode
 _actor = lru_cache(maxsize=1024)(msgspec.json.Decoder(Actor).decode)
+_ce: Headers = [("content-type", b"application/json"), ("ce_specversion", b"1.0")]
 
 _changing = attrgetter("job_id", *parts.CHANGING)
 _starting = attrgetter("job_id", *parts.STARTING)
@@ -47,12 +47,11 @@ class Write:
         self._epoch = epoch
         self._keep = keep
         self._came = came
-        self._source = source
+        self._source = source.encode()
         self._rows: dict[str, list[tuple[Any, ...]]] = {}
         self._ids: dict[str, list[str]] = {}
         self._changed: dict[str, Job] = {}
         self._records: list[OutRecord] = []
-        self._packed: list[bytes] = []
         self.terminal: list[Job] = []
 
     def add(self, part: str, *row: Any) -> None:
@@ -83,9 +82,17 @@ class Write:
         body = snapshot(job, spec=spec)
         born = incarnation(job, epoch=self._epoch)
         event = JobEvent(msgspec.Raw(body), job.tenant, born, job.event_no, job.output_seq, _actor(actor), outputs)
-        headers, packed = event_headers(job, verb, at=at, incarnation=born, source=self._source)
+        headers: Headers = [
+            *_ce,
+            ("ce_id", f"{job.job_id}.{born}.{job.event_no}".encode()),
+            ("ce_source", self._source),
+            ("ce_type", f"jobyard.job.{verb}.v1".encode()),
+            ("ce_subject", job.job_id.encode()),
+            ("ce_time", moment(at).encode()),
+            ("ce_correlationid", job.correlation_id.encode()),
+            ("traceparent", (job.run_trace or job.traceparent).encode()),
+        ]
         self._records.append(OutRecord(JOBS_EVENTS.name, job.job_id, _encode(event), headers))
-        self._packed.append(packed)
         what = (job.job_id, job.event_no, at, verb, job.state.value, job.reason, job.attempt, actor, data)
         self.add("lifecycle", *what, job.output_seq, born)
         return body
@@ -123,9 +130,7 @@ class Write:
         self.terminal.append(job)
 
     def records(self, records: Iterable[OutRecord]) -> None:
-        for record in records:
-            self._records.append(record)
-            self._packed.append(pack_headers(record.headers))
+        self._records.extend(records)
 
     async def flush(self, connection: Connection) -> None:
         """Send everything; the Write is empty afterwards, except for `terminal`."""
@@ -134,25 +139,28 @@ class Write:
                 self.add("ended", *_ending(job))
             else:
                 self.add("changed", *_changing(job))
-        shape: list[tuple[str, int, bool]] = []
+        shape: list[tuple[str, int, bool, bool]] = []
         parameters: list[Any] = []
         for part in parts.ORDER:
-            shared = False
+            shared = joined = False
             if part in self._rows:
                 if part in parts.ROWS:
                     columns, shared = parts.ROWS[part].parameters(self._rows[part])
+                    joined = parts.ROWS[part].join(columns)
                 else:
                     columns = list(zip(*self._rows[part], strict=True))
             elif part in self._ids:
-                columns = [self._ids[part]]
+                text = join(self._ids[part])
+                joined = text is not None
+                columns = [text if joined else self._ids[part]]
             elif part == "outbox" and self._records:
-                columns = list(outbox.columns(self._records, self._packed))
+                columns, joined = parts.outbox_columns(self._records)
             else:
                 continue
-            shape.append((part, len(columns), shared))
+            shape.append((part, len(columns), shared, joined))
             parameters += columns
         records = self._records
-        self._rows, self._ids, self._changed, self._records, self._packed = {}, {}, {}, [], []
+        self._rows, self._ids, self._changed, self._records = {}, {}, {}, []
         if shape:
             ids = await connection.fetchval(parts.compose(tuple(shape)), *parameters)
             if ids:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobyard_executor.store.part import FEW, Part, places
+from jobyard_executor.store.part import FEW, LARGEST, Part, joined, places
 from jobyard_executor.store.parts import ROWS
 
 COLUMNS = (("id", "text"), ("state", "text"), ("n", "integer"))
@@ -78,3 +78,37 @@ def test_no_part_shares_the_column_that_tells_its_rows_apart() -> None:
         assert len(part.steady) < len(part.columns), name
         if part.update:
             assert 0 not in part.steady, name
+
+
+TEXTS = Part("INSERT INTO t", (("job_id", "text"), ("spec", "text"), ("n", "integer")))
+
+
+def test_texts_travel_as_one_where_they_can_be_told_apart() -> None:
+    columns, _ = TEXTS.parameters([(f"job_{n}", "", n) for n in range(FEW)])
+    assert TEXTS.join(columns)
+    assert columns == ["\x1f".join(f"job_{n}" for n in range(FEW)), "\x1f" * (FEW - 1), tuple(range(FEW))]
+
+
+@pytest.mark.parametrize("odd", [None, b"bytes", "a\x1fb"])
+def test_one_text_that_cannot_be_joined_keeps_all_of_them_arrays(odd: object) -> None:
+    columns, _ = TEXTS.parameters([("a", "{}", 1)] * FEW + [("b", odd, 2)])
+    before = list(columns)
+    assert not TEXTS.join(columns)
+    assert columns == before
+
+
+def test_large_texts_are_not_joined() -> None:
+    size = (LARGEST - FEW + 1) // FEW
+    assert joined(["x" * size] * FEW) is not None
+    assert joined(["x" * (size + 1)] * FEW) is None
+
+
+def test_few_rows_are_not_joined() -> None:
+    columns, _ = TEXTS.parameters([("a", "{}", 1)] * (FEW - 1))
+    assert not TEXTS.join(columns)
+
+
+def test_the_statement_takes_what_the_parameters_are() -> None:
+    assert "string_to_array($4::text" in TEXTS.sql(4, False, True)
+    assert "$5::text[]" in TEXTS.sql(4, False, False)
+    assert "$6::integer[]" in TEXTS.sql(4, False, True)

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from jobyard_common.db.connection import Connection, Pool
 from jobyard_common.db.deadline import within
-from jobyard_common.messaging.header_pack import pack_headers
-from jobyard_common.messaging.outbox import bucket_of
+from jobyard_common.messaging.outbox import bucket_of, pack_headers
 from jobyard_common.messaging.publisher import OutRecord, key_bytes
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlmodel import col, select
