@@ -31,6 +31,8 @@ from jobyard_executor.outbound.output_pump import OutputPump
 from jobyard_executor.store import reading, sessions
 from jobyard_executor.testing.runner import ScriptedRunner
 
+from .run_flows import Flows, echo
+
 TENANT = "tnt_test"
 ACTOR = Actor(ActorKind.KEY, "key_1")
 KINDS = {
@@ -196,5 +198,23 @@ def play(database: Any) -> Callable[[Scenario], None]:
                 await bench.close()
 
         asyncio.run(whole())
+
+    return run
+
+
+@pytest.fixture
+def flows(play: Callable[[Any], None]) -> Callable[[Callable[[Flows], Awaitable[None]]], None]:
+    """Runs a scenario with a pump and a worker that echoes."""
+
+    def run(scenario: Callable[[Flows], Awaitable[None]]) -> None:
+        async def whole(bench: Any) -> None:
+            found = await Flows(bench).open()
+            await bench.work(ScriptedRunner(echo))
+            try:
+                await scenario(found)
+            finally:
+                await found.close()
+
+        play(whole)
 
     return run

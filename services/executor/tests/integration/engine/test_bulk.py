@@ -1,4 +1,4 @@
-"""Bulk operations and dead letters on a real database."""
+"""Bulk operations on a real database."""
 
 from __future__ import annotations
 
@@ -7,70 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
-from jobyard_common.contracts.jobs import Retry
-from jobyard_common.runtime.health import Readiness
-from jobyard_executor.domain.assignment import Failure, Verdict
-from jobyard_executor.handlers.run_bulk import step_bulk
-from jobyard_executor.inbound.barrier import Barrier
-from jobyard_executor.inbound.http import ReadApi, make_app
-from jobyard_executor.inbound.http_bulk import BulkApi
-from jobyard_executor.inbound.http_dead_letters import DeadLetterApi
-from jobyard_executor.inbound.http_shapes import filters_of_pairs
-from jobyard_executor.testing.runner import ScriptedRunner, ended
 
-Play = Callable[[Any], None]
-TOKEN = "t" * 32
-AUTH = {"Authorization": f"Bearer {TOKEN}", "X-Jobyard-Tenant": "tnt_test", "X-Jobyard-Actor": "key:k"}
-BULK, LETTERS = "/internal/v1/bulk-operations", "/internal/v1/dead-letters"
-LATER = "2099-01-01T00:00:00Z"
-
-
-def client(bench: Any, **headers: str) -> httpx.AsyncClient:
-    barrier = Barrier(bench.pool, None, topic="jobs.commands")
-    parts = [BulkApi(bench.engine, bench.pool, barrier), DeadLetterApi(bench.engine, bench.pool, barrier)]
-    app = make_app(
-        ReadApi(bench.pool, barrier), readiness=Readiness(), tracer=bench.engine.tracer, token=TOKEN, parts=parts
-    )
-    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-    return httpx.AsyncClient(transport=transport, base_url="http://executor", headers=AUTH | headers)
-
-
-async def steps(bench: Any, *, most: int = 1000) -> int:
-    taken = 0
-    while taken < most and await step_bulk(bench.engine, bench.pool, filters_of_pairs):
-        taken += 1
-    return taken
-
-
-async def jobs(bench: Any, count: int, **spec: Any) -> list[str]:
-    submits = [bench.submit(**spec) for _ in range(count)]
-    await bench.apply(*submits)
-    return [submit.job_id for submit in submits]
-
-
-async def states(bench: Any) -> dict[str, int]:
-    return dict(await bench.pool.fetch("SELECT state, count(*)::int FROM job GROUP BY 1"))
-
-
-async def begin(bench: Any, **members: Any) -> dict[str, Any]:
-    async with client(bench) as http:
-        answer = await http.post(BULK, json=members)
-        assert answer.status_code == 202, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
-
-
-async def look(bench: Any, bulk_id: str) -> dict[str, Any]:
-    async with client(bench) as http:
-        found: dict[str, Any] = (await http.get(f"{BULK}/{bulk_id}")).json()
-        return found
+from .bulk_calls import BULK, LATER, Play, begin, client, jobs, look, states, steps
 
 
 def test_a_filter_is_cancelled_in_steps_and_the_rest_is_left_alone(play: Play) -> None:
@@ -225,65 +168,6 @@ def test_a_kill_repeats_nothing_and_leaves_nothing_out(play: Play) -> None:
         await bench.pool.execute("UPDATE bulk_operation SET state = 'running', cursor_at = NULL, seen = 0, applied = 0")
         await steps(bench)
         assert await bench.pool.fetchval("SELECT count(*) FROM job WHERE origin_id <> ''") == 1_200
-
-    play(scenario)
-
-
-async def dead(bench: Any, count: int, **spec: Any) -> list[str]:
-    runner = ScriptedRunner(lambda a: ended(a, Verdict.ERROR, failure=Failure("x", "y", retryable=False)))
-    work = await bench.work(runner)
-    ids = await jobs(bench, count, retry=Retry(max_attempts=1), **spec)
-    for job_id in ids:
-        await bench.until(job_id, "failed")
-    await work.drain()
-    return ids
-
-
-def test_dead_jobs_are_listed_edited_replayed_and_discarded(play: Play) -> None:
-    async def scenario(bench: Any) -> None:
-        first, second, third = await dead(bench, 3, tags=("night",))
-        async with client(bench) as http:
-            listed = (await http.get(LETTERS, params={"tag": "night"})).json()["data"]
-            assert {row["id"] for row in listed} == {first, second, third}
-            assert {(row["state"], row["handled"]) for row in listed} == {("open", None)}
-            assert (await http.get(LETTERS, params={"tag": "day"})).json()["data"] == []
-            sent = {"parameters": {"n": 2}, "note": "with a smaller n"}
-            replayed = (await http.post(f"{LETTERS}/{first}/replay", json=sent)).json()
-            assert (replayed["state"], replayed["handled"]["note"]) == ("replayed", "with a smaller n")
-            new = await bench.job(replayed["handled"]["new_job_id"])
-            assert (new.origin_id, new.state) == (first, "queued")
-            assert '"parameters":{"n":2}' in new.spec.replace(" ", "")
-            again = await http.post(f"{LETTERS}/{first}/replay", json={})
-            assert (again.status_code, again.json()["code"]) == (409, "conflict")
-            gone = (await http.post(f"{LETTERS}/{second}/discard", json={"note": "not needed"})).json()
-            assert (gone["state"], gone["job"]["state"], gone["job"]["dead"]) == ("discarded", "failed", True)
-            for state, ids in (("open", {third}), ("replayed", {first}), ("discarded", {second})):
-                rows = (await http.get(LETTERS, params={"state": state})).json()["data"]
-                assert {row["id"] for row in rows} == ids
-            assert len((await http.get(LETTERS, params={"state": "all"})).json()["data"]) == 3
-            assert (await http.get(f"{LETTERS}/{new.job_id}")).status_code == 404
-        async with client(bench, **{"X-Jobyard-Tenant": "tnt_other"}) as http:
-            assert (await http.get(f"{LETTERS}/{third}")).status_code == 404
-            assert (await http.post(f"{LETTERS}/{third}/discard", json={})).status_code == 404
-
-    play(scenario)
-
-
-def test_many_dead_jobs_are_replayed_at_a_rate_or_discarded_with_a_note(play: Play) -> None:
-    async def scenario(bench: Any) -> None:
-        ids = await dead(bench, 6)
-        async with client(bench) as http:
-            await http.post(f"{LETTERS}/{ids[0]}/discard", json={})
-        bulk = await begin(bench, action="replay", filter=[("tool", "test.noop")], dead=True, rate_per_s=1000)
-        await steps(bench)
-        found = await look(bench, bulk["id"])
-        assert (found["done"], found["refused"]) == (5, {})
-        async with client(bench) as http:
-            rows = (await http.get(LETTERS, params={"state": "replayed"})).json()["data"]
-            assert {row["id"] for row in rows} == set(ids[1:])
-        bulk = await begin(bench, action="discard", ids=[*ids, *(await jobs(bench, 1))], note="enough")
-        await steps(bench)
-        assert (await look(bench, bulk["id"]))["refused"] == {"conflict": 7}
 
     play(scenario)
 

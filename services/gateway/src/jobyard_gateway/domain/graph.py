@@ -17,6 +17,7 @@ from jobyard_common.contracts.wire import OptionalRaw
 from jobyard_common.contracts.workflows import MAX_EDGES, MAX_ITEMS, MAX_STEPS, Edge, Graph, Policy, Step
 from msgspec import Meta
 
+from jobyard_gateway.domain.circles import in_circles
 from jobyard_gateway.domain.faults import Fault
 from jobyard_gateway.domain.submission import TEN_YEARS_S, Name, QueueName, RetryOptions, Seconds, Timeout, shape_faults
 from jobyard_gateway.domain.tools import Registry
@@ -251,18 +252,8 @@ class _Check:
 
     def _circle(self) -> list[str]:
         """Names of at most ten steps that are in a circle or wait for one."""
-        waits = [len(step.after) for step in self.steps]
-        children: list[list[int]] = [[] for _ in self.steps]
-        for n, step in enumerate(self.steps):
-            for edge in step.edges:
-                children[self._numbers[edge.step]].append(n)
-        todo = [n for n, count in enumerate(waits) if count == 0]
-        while todo:
-            for child in children[todo.pop()]:
-                waits[child] -= 1
-                if waits[child] == 0:
-                    todo.append(child)
-        return [step.name for step, count in zip(self.steps, waits, strict=True) if count][:10]
+        parents = [[self._numbers[edge.step] for edge in step.edges] for step in self.steps]
+        return [self.steps[n].name for n in in_circles(parents)[:10]]
 
 
 _SAME = (
