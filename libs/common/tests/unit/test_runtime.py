@@ -108,3 +108,19 @@ def test_the_service_token_comes_from_a_file_or_is_asked_for(tmp_path: object) -
     settings = CommonSettings(postgres_dsn="postgresql:///x", kafka_bootstrap="localhost:1")
     with pytest.raises(SettingsInvalid, match="JOBYARD_SERVICE_TOKEN"):
         settings.token()
+
+
+def test_partitions_that_moved_to_another_process_are_not_vouched_for() -> None:
+    async def story() -> None:
+        progress = Progress()
+        progress.follow({1: 5, 2: 7})
+        progress.advance(1, 6)
+        assert progress.passed(1, 5) and progress.passed(2, 6)
+        progress.follow({2: 7})
+        assert set(progress.next) == {2}
+        waiting = asyncio.create_task(progress.wait({3: 8}, timeout_s=10))
+        await asyncio.sleep(0)
+        progress.follow({2: 7, 3: 9})
+        assert await waiting
+
+    asyncio.run(story())

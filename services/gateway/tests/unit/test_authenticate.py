@@ -34,6 +34,7 @@ class Store:
     def __init__(self) -> None:
         self.key = api_keys.mint()
         self.away = False
+        self.error: Exception = ConnectionRefusedError()
         self.asked = 0
         self.row: dict[str, Any] = {
             "tenant_id": "tnt_a",
@@ -52,7 +53,7 @@ class Store:
     async def fetchrow(self, _query: str, key_id: str) -> dict[str, Any] | None:
         self.asked += 1
         if self.away:
-            raise ConnectionRefusedError
+            raise self.error
         return self.row if key_id == self.key.id else None
 
 
@@ -87,6 +88,20 @@ def test_a_known_key_outlives_its_store_for_a_day() -> None:
     assert door.knock() == "tnt_a"
     door.clock.seconds += 86_400
     assert door.knock() == "unavailable"
+
+
+def test_a_store_that_does_not_keep_up_is_left_in_peace() -> None:
+    door = Door()
+    assert door.knock() == "tnt_a"
+    door.store.away, door.store.error = True, TimeoutError()
+    door.clock.seconds += 31
+    assert [door.knock() for _ in range(20)] == ["tnt_a"] * 20, "known keys are let in"
+    strangers = [api_keys.mint().text for _ in range(20)]
+    assert {door.knock(text) for text in strangers} == {"unavailable"}
+    assert door.store.asked == 2
+    door.store.away = False
+    door.clock.seconds += 1
+    assert door.knock(strangers[0]) == "unauthenticated"
 
 
 def test_an_unknown_key_is_not_let_in_because_the_store_is_away() -> None:

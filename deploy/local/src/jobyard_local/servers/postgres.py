@@ -39,6 +39,7 @@ max_wal_size = 2GB
 checkpoint_timeout = 15min
 jit = off
 max_connections = 100
+client_connection_check_interval = 1s
 logging_collector = off
 log_line_prefix = '%m [%p] %q%u@%d '
 log_min_messages = warning

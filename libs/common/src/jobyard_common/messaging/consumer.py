@@ -130,6 +130,7 @@ class ConsumerLoop(Component):
             if self._placement is not None:
                 self._placement.forget()
             self._placement = None
+            self.progress.follow({})
             if not self._draining:
                 await asyncio.sleep(next(pauses))
         self._idle.set()
@@ -183,8 +184,7 @@ class ConsumerLoop(Component):
             await asyncio.sleep(0.5)
             return
         self._busy = False
-        for number, position in placement.positions.items():
-            self.progress.next.setdefault(number, position)
+        self.progress.follow(placement.positions)
         if (early := self._batch_at + self._pace_s - time.monotonic()) > 0:
             await asyncio.sleep(early)
         fetched = await consumer.getmany(timeout_ms=200, max_records=self._most)

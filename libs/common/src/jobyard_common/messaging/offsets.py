@@ -108,13 +108,22 @@ class Progress:
     next: dict[int, int] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def follow(self, positions: Mapping[int, int]) -> None:
+        """These are read here now; how far others have come is not known here any more."""
+        if self.next != positions:
+            self.next = dict(positions)
+            self._tell()
+
     def advance(self, partition: int, upto: int) -> None:
         self.next[partition] = upto
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._tell()
 
     def passed(self, partition: int, offset: int) -> bool:
         return self.next.get(partition, 0) > offset
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def wait(self, after: Mapping[int, int], *, timeout_s: float) -> bool:
         """Wait until every partition has passed its offset; False when the time ran out first."""
