@@ -13,11 +13,19 @@ from pathlib import Path
 import pytest
 from jobyard.client.testing import FakeYard
 
+# A shell that starts the tests in the background has SIGINT ignored, and children inherit that.
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from jobyard.cli import entry
+entry()
+"""
+
 
 def start(fake: FakeYard, *arguments: str) -> subprocess.Popen[str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("JOBYARD_")}
     env |= {"JOBYARD_URL": fake.url, "JOBYARD_API_KEY": fake.api_key, "NO_COLOR": "1"}
-    program = [sys.executable, "-c", "from jobyard.cli import entry; entry()", *arguments]
+    program = [sys.executable, "-c", PROGRAM, *arguments]
     return subprocess.Popen(program, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
