@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
 from jobyard_common.contracts.ids import new_id
+from jobyard_common.contracts.jobs import JobSpec
 from jobyard_executor.store.partitions import SPAN, ensure
 
 from tests.load.latency import percentiles
@@ -29,10 +31,7 @@ from tests.support.stack import OwnStack
 
 LOT = 50_000
 SPREAD = timedelta(days=28)
-SPEC = (
-    '{"tool":"test.noop","tool_version":"1","isolation":"async","min_isolation":"L0","queue":"default","priority":5,'
-    '"parameters":{},"metadata":{}}'
-)
+SPEC = msgspec.json.encode(JobSpec("test.noop", "1", "async", "L0", 60.0)).decode()
 ACTOR = '{"kind":"key","id":"key_history"}'
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 JOB = "job_id tenant state event_no born_ms attempt fence created_at queued_at started_at finished_at correlation_id"
