@@ -195,7 +195,7 @@ def one_job_a_key(account: Account, facts: Facts, run: Run) -> Found:
             stopped = stopped or step.state in ("cancelling", "cancelled")
     for job_id in account.cancelled:
         states = [step.state for step in facts.lifecycle.get(job_id, [])]
-        if states and "cancelling" in states and states[-1] not in ("cancelled", "succeeded"):
+        if "cancelling" in states and states[-1] != "cancelled":
             yield Breach("I10", job_id, f"was cancelled while it ran and ended {states[-1]}")
 
 

@@ -1,8 +1,9 @@
-# A steady stream of processes that stay: what a bomb does, at a pace that a busy machine survives, too.
-count=0
-while [ "$count" -lt 2000 ]; do
-    sleep 60 &
-    count=$((count + 1))
-    sleep 0.01
-done
+# Doubles every 50 ms and every process stays, twelve times the limit in the end: a bomb that the machine survives.
+depth=${1:-0}
+sleep 0.05
+if [ "$depth" -lt 8 ]; then
+    sh "$0" $((depth + 1)) &
+    sh "$0" $((depth + 1)) &
+fi
+sleep 60 &
 wait
