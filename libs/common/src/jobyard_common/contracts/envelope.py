@@ -6,6 +6,7 @@ with a name, not an exception from the codec.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -14,6 +15,8 @@ from jobyard_common.contracts.ids import new_id
 from jobyard_common.contracts.wire import parse_rfc3339, rfc3339, utc_now
 
 Headers = list[tuple[str, bytes]]
+Received = Sequence[tuple[str, bytes | None]]
+"""Headers of others may have no value."""
 JSON = b"application/json"
 
 
@@ -61,7 +64,7 @@ def encode(envelope: Envelope) -> Headers:
     ]
 
 
-def decode(headers: Headers) -> Envelope:
+def decode(headers: Received) -> Envelope:
     """Read the envelope of one of our own topics.
 
     Raises:
@@ -91,7 +94,7 @@ def decode(headers: Headers) -> Envelope:
     )
 
 
-def texts(headers: Headers) -> dict[str, str]:
+def texts(headers: Received) -> dict[str, str]:
     """Headers as text, the last of equal names winning.
 
     Raises:

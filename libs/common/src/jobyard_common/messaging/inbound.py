@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from jobyard_common.contracts.envelope import Envelope, EnvelopeInvalid, Headers, decode
+from jobyard_common.contracts.envelope import Envelope, EnvelopeInvalid, Headers, Received, decode
 from jobyard_common.contracts.topics import dlt
 from jobyard_common.contracts.wire import rfc3339, utc_now
 from jobyard_common.messaging.publisher import OutRecord
@@ -23,7 +23,8 @@ class Inbound(msgspec.Struct):
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
-    headers: Headers
+    headers: Received
+    """As they came: most records are read for one or two of them."""
     trace: TraceContext | None = None
 
     def context(self) -> TraceContext | None:
@@ -74,21 +75,13 @@ def dead_letter(refused: Refused, *, group: str) -> OutRecord:
         ("dlt-group", group.encode()),
         ("dlt-failed-at", rfc3339(utc_now()).encode()),
     ]
-    kept = [(name, value) for name, value in record.headers if not name.startswith("dlt-")]
+    kept: Headers = [(name, value or b"") for name, value in record.headers if not name.startswith("dlt-")]
     return OutRecord(dlt(record.topic), record.key, record.value, kept + added)
 
 
 def inbound_of(row: Any, *, topic: str) -> Inbound:
     """From aiokafka's record."""
-    return Inbound(
-        topic,
-        row.partition,
-        row.offset,
-        row.timestamp,
-        row.key,
-        row.value,
-        [(name, value or b"") for name, value in row.headers],
-    )
+    return Inbound(topic, row.partition, row.offset, row.timestamp, row.key, row.value, row.headers)
 
 
 __all__ = ["EnvelopeInvalid", "Inbound", "Refused", "dead_letter", "inbound_of"]

@@ -59,6 +59,8 @@ def is_stale(record: Inbound, *, now: datetime) -> bool:
 def replay_of(record: Inbound, *, value: bytes | None, by: str) -> OutRecord:
     """The record for the original topic."""
     own = (REPLAYED, REPLAYED_BY)
-    kept: Headers = [(name, text) for name, text in record.headers if not name.startswith("dlt-") and name not in own]
+    kept: Headers = [
+        (name, text or b"") for name, text in record.headers if not name.startswith("dlt-") and name not in own
+    ]
     marks: Headers = [(REPLAYED, str(replays(record) + 1).encode()), (REPLAYED_BY, by.encode())]
     return OutRecord(ORIGINAL[record.topic], record.key, value, kept + marks)

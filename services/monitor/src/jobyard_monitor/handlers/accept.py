@@ -63,7 +63,7 @@ def _quick_head(record: Inbound) -> Head | None:
             return None
         if headers["content-type"] != JSON or not (headers["ce_id"] and headers["ce_source"]):
             return None
-        return Head(headers["ce_type"].decode(), parse_rfc3339(headers["ce_time"].decode()))
+        return Head((headers["ce_type"] or b"").decode(), parse_rfc3339((headers["ce_time"] or b"").decode()))
     except (KeyError, ValueError):
         return None
 
