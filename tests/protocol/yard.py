@@ -77,7 +77,7 @@ class Executor:
         self.epochs = EpochWatch(self.clock, ttl=TTL)
 
     async def open(self) -> None:
-        self.pool = await create_pool(self.dsn, application_name=self.name, admit=self.epochs.admit)
+        self.pool = await create_pool(self.dsn, application_name=self.name, admit=self.epochs.admit, fixed_plans=True)
         self.engine = Engine(self.clock, Tracer("executor"), self.name)
         self.ingest = Ingest(self.engine)
         await keep_partitions(self.engine, self.pool)

@@ -8,8 +8,8 @@ from jobyard_common.db.roles import SERVICES
 from jobyard_common.settings import CommonSettings
 from jobyard_local.servers.postgres import SETTINGS
 
-BESIDE = 2 + 4
-"""The gateway's administration and the monitor's reads."""
+BESIDE = 2 + 4 + 8
+"""The gateway's administration, the monitor's reads, and the executor's pool of fixed plans."""
 
 
 def test_pools_together_use_at_most_half_of_the_connections() -> None:

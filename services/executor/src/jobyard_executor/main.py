@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 
 from jobyard_common.contracts.topics import JOBS_COMMANDS
@@ -28,6 +29,7 @@ from jobyard_executor.handlers.claim import Claimer
 from jobyard_executor.handlers.context import Engine
 from jobyard_executor.handlers.count_waiting import WaitingCounts
 from jobyard_executor.handlers.ingest import Ingest
+from jobyard_executor.handlers.keep_queues_short import KeepQueuesShort
 from jobyard_executor.handlers.prune_kinds import prune_kinds
 from jobyard_executor.handlers.retire_tools import RetireTools
 from jobyard_executor.handlers.watch_epoch import EpochWatch
@@ -90,9 +92,14 @@ async def serve(settings: Settings) -> int:
     )
     clock = SystemClock()
     epochs = EpochWatch(clock, ttl=timedelta(seconds=settings.lease_ttl_s))
-    pool = await create_pool(
-        settings.postgres_dsn, application_name=instance, max_size=settings.postgres_pool_size, admit=epochs.admit
+    to_postgres = partial(
+        create_pool,
+        settings.postgres_dsn,
+        application_name=instance,
+        max_size=settings.postgres_pool_size,
+        admit=epochs.admit,
     )
+    pool, by_key = await to_postgres(), await to_postgres(fixed_plans=True)
     kafka = KafkaSettings(settings.kafka_bootstrap, instance, settings.topic_prefix)
     publisher = Publisher(kafka, idempotent=settings.kafka_idempotence)
     readiness = Readiness()
@@ -111,14 +118,14 @@ async def serve(settings: Settings) -> int:
         topic=JOBS_COMMANDS,
         group=SERVICE,
         instance_id=instance,
-        pool=pool,
+        pool=by_key,
         apply=ingest.apply,
         tracer=tracer,
         max_records=settings.ingest_batch,
         after_commit=ingest.after_commit,
         paused=partitions.missing,
     )
-    relay = Relay(pool, publisher, tracer=tracer, lock_name="executor.outbox")
+    relay = Relay(by_key, publisher, tracer=tracer, lock_name="executor.outbox")
     engine.wake_relay, engine.keep_records = relay.wake, relay.keep
     run_pump = RunPump(engine, pool)
     engine.advance_runs, engine.wake_runs = advance_runs, run_pump.wake
@@ -128,7 +135,7 @@ async def serve(settings: Settings) -> int:
     pump = OutputPump(publisher, source=engine.source, tracer=tracer)
     claimer = Claimer(
         engine,
-        pool,
+        by_key,
         tools=frozenset(),
         levels=frozenset(),
         queues=settings.work_for(),
@@ -143,7 +150,7 @@ async def serve(settings: Settings) -> int:
 
     work = Work(
         engine,
-        pool,
+        by_key,
         runner,
         claimer,
         pump,
@@ -169,6 +176,7 @@ async def serve(settings: Settings) -> int:
         own_session=lambda: work.session,
         more=(
             *chores(engine, pool, retention=retention),
+            Chore("upkeep", 1.0, KeepQueuesShort(engine, pool).work),
             Chore("tools", 60.0, retire_tools.work),
             Chore("kinds", 3600.0, forget_kinds),
         ),
@@ -187,7 +195,7 @@ async def serve(settings: Settings) -> int:
     ]
     http = HttpServer(
         make_app(
-            ReadApi(pool, barrier) if "api" in settings.roles else None,
+            ReadApi(pool, barrier, by_key=by_key) if "api" in settings.roles else None,
             readiness=readiness,
             tracer=tracer,
             token=token,
@@ -234,6 +242,7 @@ async def serve(settings: Settings) -> int:
     finally:
         await counts.close()
         await files.close()
+        await by_key.close()
         await pool.close()
         tracer.shutdown()
 

@@ -164,13 +164,14 @@ class Claimer:
         if not plan.orders:
             self.wait_s = room.wait_s
             return []
-        taken = await claiming.take(connection, plan)
+        taken = await claiming.take(connection, plan, self.engine.newborns)
         write = self.engine.write(taken.epoch)
         now, actor = self.engine.clock.now(), self.engine.worker_actor
         held = []
-        for job, fence in taken.rows:
+        for job, fence, spec in taken.rows:
             write.drop("unready", job.job_id)
-            started = self._start(write, job, fence, session=session, claim_id=claim_id, now=now, actor=actor)
+            spec = spec or decode(JobSpec, job.spec.encode())
+            started = self._start(write, job, spec, fence, session=session, claim_id=claim_id, now=now, actor=actor)
             if started is not None:
                 held.append(started)
         if room.rated:
@@ -205,11 +206,19 @@ class Claimer:
             await claiming.spend(connection, starts)
 
     def _start(
-        self, write: Write, job: Job, fence: int, *, session: str, claim_id: str, now: datetime, actor: str
+        self,
+        write: Write,
+        job: Job,
+        spec: JobSpec,
+        fence: int,
+        *,
+        session: str,
+        claim_id: str,
+        now: datetime,
+        actor: str,
     ) -> Held | None:
         if not isinstance(next_state(job, Cause.CLAIMED), Step):
             return None
-        spec = decode(JobSpec, job.spec.encode())
         span = self._span(job, spec)
         job.state, job.reason, job.error = JobState.RUNNING, None, None
         job.event_no += 1
@@ -248,6 +257,7 @@ class Claimer:
         for one in held:
             if one.job.started_at and one.job.queued_at:
                 waits[one.spec.queue].observe((one.job.started_at - one.job.queued_at).total_seconds())
+        self.engine.started += len(held)
         self.fair.charge(charged)
         self.engine.flow.went(charged)
 

@@ -16,6 +16,7 @@ from jobyard_common.telemetry.tracing import Tracer
 
 from jobyard_executor.domain.flow import FlowMeter
 from jobyard_executor.domain.job import Job
+from jobyard_executor.domain.newborn import Newborns
 from jobyard_executor.domain.run_memory import RunMemory
 from jobyard_executor.store.write import Keep, Write
 
@@ -49,6 +50,9 @@ class Engine:
     wake_runs: Callable[[], None] = nothing
     advance_runs: Callable[[Engine, Connection, Sequence[Job]], Awaitable[bool]] = no_runs
     run_memory: RunMemory = field(default_factory=RunMemory)
+    newborns: Newborns = field(default_factory=Newborns)
+    started: int = 0
+    """Attempts since this process began."""
     keep_records: Keep = lambda _ids, _records: None
     stop_running: Callable[[str, int], None] = lambda _job_id, _fence: None
 

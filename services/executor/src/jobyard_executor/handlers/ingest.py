@@ -11,6 +11,7 @@ from jobyard_common.contracts.wire import WireError, decode
 from jobyard_common.db.connection import Connection
 from jobyard_common.messaging.inbound import Inbound, Refused
 
+from jobyard_executor.domain.newborn import Newborn
 from jobyard_executor.handlers.context import Engine
 from jobyard_executor.handlers.orders import Order, OrderCommand, apply_orders
 from jobyard_executor.handlers.start_runs import RunCommand, RunOrder, apply_run_orders
@@ -36,9 +37,10 @@ class Ingest:
         self._engine = engine
         self._stops: list[tuple[str, int]] = []
         self._runs: list[RunOrder] = []
+        self._born: list[Newborn] = []
 
     async def apply(self, connection: Connection, batch: list[Inbound]) -> Sequence[Refused]:
-        self._stops, self._runs = [], []
+        self._stops, self._runs, self._born = [], [], []
         submits: list[Submitted] = []
         orders: list[Order] = []
         refused: list[Refused] = []
@@ -47,7 +49,7 @@ class Ingest:
                 self._sort(record, submits, orders)
             except (WireError, _Unusable) as error:
                 refused.append(Refused(record, "malformed_command", str(error)))
-        refused += await submit_jobs(self._engine, connection, submits)
+        refused += await submit_jobs(self._engine, connection, submits, born=self._born)
         for run in _runs(orders):
             self._stops += await apply_orders(self._engine, connection, run)
         if self._runs:
@@ -55,7 +57,8 @@ class Ingest:
         return refused
 
     def after_commit(self) -> None:
-        stops, self._stops = self._stops, []
+        self._engine.newborns.add(self._born)
+        stops, self._stops, self._born = self._stops, [], []
         for job_id, fence in stops:
             self._engine.stop_running(job_id, fence)
         self._engine.wake_claim()
@@ -66,14 +69,14 @@ class Ingest:
     def _sort(self, record: Inbound, submits: list[Submitted], orders: list[Order]) -> None:
         """Raises WireError or _Unusable."""
         headers = dict(record.headers)
-        kind = headers.get("ce_type", b"").decode(errors="replace")
+        kind = (headers.get("ce_type") or b"").decode(errors="replace")
         if record.value is None:
             raise _Unusable("the record has no value")
         trace = (record.context() or self._engine.tracer.root()).format()
         if kind == contract.SUBMIT:
             command = decode(contract.SubmitJob, record.value)
             _check_ids(command.job_id)
-            correlation = headers.get("ce_correlationid", b"").decode(errors="replace") or command.job_id
+            correlation = (headers.get("ce_correlationid") or b"").decode(errors="replace") or command.job_id
             submits.append(Submitted(command, correlation, trace, record))
             return
         if kind in _RUN_ORDERS:
@@ -85,13 +88,13 @@ class Ingest:
         _check_ids(order.job_id, *(() if not hasattr(order, "new_job_id") else (order.new_job_id,)))
         orders.append(Order(order, trace, record))
 
-    def _sort_run(self, record: Inbound, shape: type[RunCommand], headers: dict[str, bytes], trace: str) -> None:
+    def _sort_run(self, record: Inbound, shape: type[RunCommand], headers: dict[str, bytes | None], trace: str) -> None:
         assert record.value is not None
         command = decode(shape, record.value)
         for run_id in (command.run_id, getattr(command, "new_run_id", command.run_id)):
             if not is_id("wfr", run_id):
                 raise _Unusable(f"{run_id[:64]!r} is no id of a run")
-        correlation = headers.get("ce_correlationid", b"").decode(errors="replace") or command.run_id
+        correlation = (headers.get("ce_correlationid") or b"").decode(errors="replace") or command.run_id
         self._runs.append(RunOrder(command, correlation, trace, record))
 
 

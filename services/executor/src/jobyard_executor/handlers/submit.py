@@ -13,6 +13,7 @@ from jobyard_common.messaging.inbound import Inbound, Refused
 
 from jobyard_executor.domain.birth import Born, born, contradicts
 from jobyard_executor.domain.job import Job
+from jobyard_executor.domain.newborn import Newborn
 from jobyard_executor.handlers.answer_from_cache import cached_answers, store_answer
 from jobyard_executor.handlers.children import resolve_children
 from jobyard_executor.handlers.context import Engine
@@ -45,8 +46,13 @@ class _Birth(msgspec.Struct):
     data: str | None = None
 
 
-async def submit_jobs(engine: Engine, connection: Connection, batch: Sequence[Submitted]) -> list[Refused]:
-    """Make the jobs that do not exist yet; refuse a keyed id that comes again with another body."""
+async def submit_jobs(
+    engine: Engine, connection: Connection, batch: Sequence[Submitted], *, born: list[Newborn] | None = None
+) -> list[Refused]:
+    """Make the jobs that do not exist yet; refuse a keyed id that comes again with another body.
+
+    `born` is given the jobs that may start at once.
+    """
     if not batch:
         return []
     firsts, again = _distinct(batch)
@@ -56,6 +62,8 @@ async def submit_jobs(engine: Engine, connection: Connection, batch: Sequence[Su
     for birth in births:
         if birth.job.job_id in fresh:
             _store(engine, write, birth)
+            if born is not None and birth.job.state is S.QUEUED:
+                born.append(Newborn(birth.job, birth.submitted.command.spec))
     await write.flush(connection)
     await resolve_children(engine, connection, write.terminal)
     repeated = [row for row in batch if row.command.job_id not in fresh] + again

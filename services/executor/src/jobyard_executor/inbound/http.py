@@ -42,8 +42,9 @@ class _Ids(msgspec.Struct):
 class ReadApi:
     """Endpoints over the store. Another tenant's job does not exist."""
 
-    def __init__(self, pool: asyncpg.Pool, barrier: Barrier) -> None:
+    def __init__(self, pool: asyncpg.Pool, barrier: Barrier, *, by_key: asyncpg.Pool | None = None) -> None:
         self._pool = pool
+        self._by_key = by_key or pool
         self._barrier = barrier
 
     async def job(self, request: Request) -> Response:
@@ -62,11 +63,11 @@ class ReadApi:
         shown = await self._shown(request)
         if shown.job.state not in TERMINAL:
             raise Problem("job_not_finished", f"The job is {shown.job.state.value}.")
-        return shapes.answer(shapes.result_body(shown, await reading.result(self._pool, shown.job.job_id)))
+        return shapes.answer(shapes.result_body(shown, await reading.result(self._by_key, shown.job.job_id)))
 
     async def attempts(self, request: Request) -> Response:
         shown = await self._shown(request)
-        rows = await self._pool.fetch(reading.ATTEMPTS, shown.job.job_id)
+        rows = await self._by_key.fetch(reading.ATTEMPTS, shown.job.job_id)
         data = shapes.attempt_rows(shown, rows)
         return shapes.answer({"data": data, "next_cursor": None, "has_more": False})
 
@@ -74,7 +75,7 @@ class ReadApi:
         shown = await self._shown(request)
         limit = shapes.limit_of(request.query_params, default=shapes.MAX_LIMIT)
         after = number(request, "cursor") or 0
-        rows = await self._pool.fetch(reading.LIFECYCLE, shown.job.job_id, after, limit + 1)
+        rows = await self._by_key.fetch(reading.LIFECYCLE, shown.job.job_id, after, limit + 1)
         more = len(rows) > limit
         rows = rows[:limit]
         cursor = str(rows[-1]["event_no"]) if more else None
@@ -112,14 +113,14 @@ class ReadApi:
 
     async def command(self, request: Request) -> Response:
         await self._barrier.passed(request)
-        row = await self._pool.fetchrow(commands.OUTCOME, request.path_params["command_id"], caller(request).tenant)
+        row = await self._by_key.fetchrow(commands.OUTCOME, request.path_params["command_id"], caller(request).tenant)
         if row is None:
             raise Problem("not_found")
         return shapes.answer({"command_id": row[0], "outcome": row[1], "job_id": row[2]})
 
     async def keyed(self, request: Request) -> Response:
         await self._barrier.passed(request)
-        row = await self._pool.fetchrow(reading.KEYED, request.path_params["job_id"], caller(request).tenant)
+        row = await self._by_key.fetchrow(reading.KEYED, request.path_params["job_id"], caller(request).tenant)
         if row is None:
             raise Problem("not_found")
         return shapes.answer({"job_id": row[0], "body_hash": row[1]})
@@ -141,7 +142,7 @@ class ReadApi:
     async def committed(self, request: Request) -> Response:
         """Whether the files of an attempt belong to its job: true, false, or null while nobody can know."""
         path = request.path_params
-        shown = await reading.one(self._pool, caller(request).tenant, path["job_id"])
+        shown = await reading.one(self._by_key, caller(request).tenant, path["job_id"])
         if shown is None:
             return shapes.answer({"committed": False if await self._ever(request) else None})
         job = shown.job
@@ -160,7 +161,7 @@ class ReadApi:
         if not is_id("job", job_id):
             raise Problem("not_found")
         passed = await self._barrier.passed(request)
-        found = await reading.one(self._pool, tenant, job_id)
+        found = await reading.one(self._by_key, tenant, job_id)
         if found is None:
             raise Problem("not_found" if passed else "unavailable")
         return found

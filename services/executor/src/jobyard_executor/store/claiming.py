@@ -7,12 +7,14 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from jobyard_common.contracts.jobs import JobSpec
 from jobyard_common.db.connection import Connection
 
 from jobyard_executor.domain.job import Job
 from jobyard_executor.domain.lane import flow_of
+from jobyard_executor.domain.newborn import Newborns
 from jobyard_executor.domain.plan import Plan
-from jobyard_executor.store.jobs import COLUMNS, EPOCH, job_of
+from jobyard_executor.store.jobs import AMONG, COLUMNS, EPOCH, job_of
 
 MAX_LANES = 200
 MAX_FLOWS = 48
@@ -42,11 +44,11 @@ LEFT JOIN LATERAL (
     WITH RECURSIVE walk AS (
         (SELECT r.lane, r.sort_at, 1 AS n FROM ready r
          WHERE r.lane > coalesce(d.after, f.flow || E'\\x01') AND r.lane < f.flow || E'\\x02'
-         ORDER BY r.lane, r.sort_at, r.job_id LIMIT 1)
+         ORDER BY r.lane, r.sort_at LIMIT 1)
         UNION ALL
         SELECT n.lane, n.sort_at, walk.n + 1 FROM walk CROSS JOIN LATERAL (
             SELECT r.lane, r.sort_at FROM ready r WHERE r.lane > walk.lane AND r.lane < f.flow || E'\\x02'
-            ORDER BY r.lane, r.sort_at, r.job_id LIMIT 1
+            ORDER BY r.lane, r.sort_at LIMIT 1
         ) n WHERE walk.n < $8
     )
     SELECT lane, sort_at FROM walk
@@ -58,10 +60,10 @@ LIMIT 1000
 step, whatever lies between."""
 FIRST_LANES = """
 WITH RECURSIVE walk AS (
-    (SELECT r.lane, r.sort_at, 1 AS n FROM ready r ORDER BY r.lane, r.sort_at, r.job_id LIMIT 1)
+    (SELECT r.lane, r.sort_at, 1 AS n FROM ready r ORDER BY r.lane, r.sort_at LIMIT 1)
     UNION ALL
     SELECT next.lane, next.sort_at, walk.n + 1 FROM walk CROSS JOIN LATERAL (
-        SELECT r.lane, r.sort_at FROM ready r WHERE r.lane > walk.lane ORDER BY r.lane, r.sort_at, r.job_id LIMIT 1
+        SELECT r.lane, r.sort_at FROM ready r WHERE r.lane > walk.lane ORDER BY r.lane, r.sort_at LIMIT 1
     ) next WHERE walk.n < $1
 )
 SELECT lane, sort_at FROM walk
@@ -106,7 +108,7 @@ WITH candidate AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT job_id, sort_at, lane FROM ready
         WHERE ready.lane = o.lane AND (expires_at IS NULL OR expires_at > clock_timestamp())
-        ORDER BY lane, sort_at, job_id LIMIT o.quota FOR UPDATE SKIP LOCKED
+        ORDER BY lane, sort_at, job_id COLLATE "POSIX" LIMIT o.quota FOR UPDATE SKIP LOCKED
     ) r
 ), picked AS MATERIALIZED (
     SELECT job_id FROM (
@@ -118,8 +120,15 @@ SELECT array_agg(job_id) FROM picked
 TAKE = f"""
 SELECT {", ".join(f"j.{name}" for name in COLUMNS)},
     ((SELECT {EPOCH}) << 40) | nextval('fence_seq') AS next_fence, (SELECT {EPOCH}) AS epoch
-FROM job j WHERE j.job_id = ANY($1::text[]) ORDER BY j.job_id FOR UPDATE SKIP LOCKED
+FROM job j WHERE {AMONG} ORDER BY j.job_id FOR UPDATE SKIP LOCKED
 """
+
+TAKE_KNOWN = f"""
+SELECT j.job_id, j.event_no, j.born_ms,
+    ((SELECT {EPOCH}) << 40) | nextval('fence_seq') AS next_fence, (SELECT {EPOCH}) AS epoch
+FROM job j WHERE {AMONG} ORDER BY j.job_id FOR UPDATE SKIP LOCKED
+"""
+READ_LOCKED = f"SELECT {', '.join(f'j.{name}' for name in COLUMNS)} FROM job j WHERE {AMONG}"
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -161,7 +170,8 @@ class State(msgspec.Struct, frozen=True):
 class Taken(msgspec.Struct):
     """Jobs locked for this claim, with a fence that was never given before."""
 
-    rows: list[tuple[Job, int]]
+    rows: list[tuple[Job, int, JobSpec | None]]
+    """A job, its next fence, and its spec if that is known already."""
     epoch: int
 
 
@@ -241,7 +251,7 @@ async def spend(connection: Connection, starts: Mapping[str, int]) -> None:
     await connection.execute(SPEND, [key for key, _ in ordered], [count for _, count in ordered])
 
 
-async def take(connection: Connection, plan: Plan) -> Taken:
+async def take(connection: Connection, plan: Plan, newborns: Newborns) -> Taken:
     """Lock the jobs that the plan's lanes offer first; those that somebody else holds stay where they are."""
     ids: Sequence[str] | None = await connection.fetchval(
         PICK,
@@ -252,5 +262,21 @@ async def take(connection: Connection, plan: Plan) -> Taken:
     )
     if not ids:
         return Taken([], 0)
+    if newborns.know(ids):
+        return await _take_known(connection, sorted(ids), newborns)
     rows: Sequence[Any] = await connection.fetch(TAKE, sorted(ids))
-    return Taken([(job_of(row), row[-2]) for row in rows], rows[0][-1] if rows else 0)
+    return Taken([(job_of(row), row[-2], None) for row in rows], rows[0][-1] if rows else 0)
+
+
+async def _take_known(connection: Connection, ids: list[str], newborns: Newborns) -> Taken:
+    """Where most jobs were made here, only what tells whether they changed is read of each."""
+    rows: Sequence[Any] = await connection.fetch(TAKE_KNOWN, ids)
+    known = {row[0]: newborns.take(row[0], event_no=row[1], born_ms=row[2]) for row in rows}
+    others = sorted(job_id for job_id, newborn in known.items() if newborn is None)
+    found: Sequence[Any] = await connection.fetch(READ_LOCKED, others) if others else ()
+    read = {row[0]: job_of(row) for row in found}
+    taken: list[tuple[Job, int, JobSpec | None]] = []
+    for row in rows:
+        newborn = known[row[0]]
+        taken.append((read[row[0]], row[3], None) if newborn is None else (newborn.job, row[3], newborn.spec))
+    return Taken(taken, rows[0][-1] if rows else 0)

@@ -13,7 +13,9 @@ import msgspec
 from jobyard_common.contracts.jobs import DedupeMode
 from jobyard_common.db.connection import Connection
 
-EXISTING = "SELECT job_id FROM job WHERE job_id = ANY($1::text[])"
+from jobyard_executor.store.jobs import AMONG
+
+EXISTING = f"SELECT j.job_id FROM job j WHERE {AMONG}"
 QUEUE_UP = """
 SELECT pg_advisory_xact_lock(place) FROM (
     SELECT DISTINCT hashtextextended(tenant || chr(31) || key, 0) AS place
@@ -66,7 +68,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 async def existing(connection: Connection, job_ids: Sequence[str]) -> set[str]:
     """Which of the jobs were made before: a command that comes again holds no key."""
-    return {row[0] for row in await connection.fetch(EXISTING, list(job_ids))}
+    return {row[0] for row in await connection.fetch(EXISTING, sorted(job_ids))}
 
 
 async def queue_up(connection: Connection, keys: Iterable[Key]) -> None:

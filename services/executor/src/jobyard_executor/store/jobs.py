@@ -1,7 +1,7 @@
 """Rows of `job`: read, lock, insert.
 
-Lookups name the ids as an array constant, so that the planner prunes partitions and uses the primary key even on a
-table without statistics.
+Lookups name the ids as one sorted array, so that partitions are pruned and the primary key is used even on a table
+without statistics.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jobyard_common.contracts.jobs import JobState
 from jobyard_common.db.connection import Connection
 
 from jobyard_executor.domain.job import Job
-from jobyard_executor.store.part import Part, places
+from jobyard_executor.store.part import Part, among, places
 
 COLUMNS = Job.__struct_fields__
 _LIST = ", ".join(f"j.{name}" for name in COLUMNS)
@@ -24,14 +24,15 @@ EPOCH = f"({TIMELINE} + (SELECT added FROM recovery))"
 """The WAL timeline grows with every failover and restore, at once and without anybody's help; see `domain/epoch.py`."""
 _SHOWN = f"SELECT {_LIST}, l.progress AS live, (SELECT {EPOCH}) AS epoch FROM job j LEFT JOIN lease l USING (job_id)"
 GET = f"{_SHOWN} WHERE j.job_id = $1 AND j.tenant = $2"
+AMONG = among("j.job_id", "$1::text[]")
 GET_MANY = f"{_SHOWN} WHERE j.job_id = ANY($1::text[])"
-LOCK = f"SELECT {_LIST}, (SELECT {EPOCH}) FROM job j WHERE j.job_id = ANY($1::text[]) ORDER BY j.job_id FOR UPDATE"
+LOCK = f"SELECT {_LIST}, (SELECT {EPOCH}) FROM job j WHERE {AMONG} ORDER BY j.job_id FOR UPDATE"
 LOCK_HELD = f"""
-SELECT job_id, fence, session, event_no, (SELECT {EPOCH}) FROM job
-WHERE job_id = ANY($1::text[]) ORDER BY job_id FOR UPDATE
+SELECT j.job_id, j.fence, j.session, j.event_no, (SELECT {EPOCH}) FROM job j
+WHERE {AMONG} ORDER BY j.job_id FOR UPDATE
 """
 LOCK_FREE = f"{LOCK} SKIP LOCKED"
-SHARE = "SELECT job_id, state, tenant FROM job WHERE job_id = ANY($1::text[]) ORDER BY job_id FOR SHARE"
+SHARE = f"SELECT j.job_id, j.state, j.tenant FROM job j WHERE {AMONG} ORDER BY j.job_id FOR SHARE"
 EXIST = "SELECT job_id FROM job WHERE job_id = ANY($1::text[]) AND tenant = $2"
 
 _TYPES = {

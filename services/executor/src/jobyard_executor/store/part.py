@@ -22,7 +22,8 @@ FEW = 8
 
 
 class Part(msgspec.Struct, frozen=True):
-    """`columns` are (name, type); `steady` the places of those that a batch usually shares."""
+    """`columns` are (name, type), the id first; `steady` the places of those that a batch usually shares. Rows of an
+    update are sorted by id."""
 
     head: str
     columns: tuple[tuple[str, str], ...]
@@ -51,7 +52,7 @@ class Part(msgspec.Struct, frozen=True):
             sets = ", ".join(
                 f"{name} = {value}" for (name, _), value in list(zip(self.columns, values, strict=True))[1:]
             )
-            return f"{self.head} SET {sets} {source} WHERE j.job_id = n.job_id AND j.job_id = ANY({arrays[0]})"
+            return f"{self.head} SET {sets} {source} WHERE j.job_id = n.job_id AND {among('j.job_id', arrays[0])}"
         listed = ", ".join(name for name, _ in self.columns)
         return f"{self.head} ({listed}) SELECT {', '.join(values)} {source}{self.tail}"
 
@@ -107,6 +108,14 @@ def joined(texts: Sequence[Any]) -> str | None:
 def array(number: int, kind: str, *, joined: bool) -> str:
     """The array that parameter `number` brings, as itself or as one text."""
     return f"string_to_array(${number}::text, E'\\x1f')" if joined else f"${number}::{kind}[]"
+
+
+def among(column: str, ids: str) -> str:
+    """That an id is one of the sorted array `ids`.
+
+    Its bounds are named as well, because they alone choose partitions when a plan is kept: an array is not looked into.
+    """
+    return f"{column} = ANY({ids}) AND {column} BETWEEN ({ids})[1] AND ({ids})[cardinality({ids})]"
 
 
 def places(columns: Sequence[tuple[str, str]], names: Sequence[str]) -> frozenset[int]:

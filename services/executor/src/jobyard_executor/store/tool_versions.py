@@ -32,7 +32,7 @@ WITH RECURSIVE walk AS (
 )
 SELECT lane FROM walk WHERE lane IS NOT NULL
 """
-WAITING = "SELECT job_id FROM ready WHERE lane = $1 ORDER BY sort_at, job_id LIMIT $2"
+WAITING = 'SELECT job_id FROM ready WHERE lane = $1 ORDER BY sort_at, job_id COLLATE "POSIX" LIMIT $2'
 
 REGISTER = """
 WITH given AS (

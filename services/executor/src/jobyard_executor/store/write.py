@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
@@ -31,6 +31,7 @@ _encode = msgspec.json.Encoder().encode
 _actor = lru_cache(maxsize=1024)(msgspec.json.Decoder(Actor).decode)
 _ce: Headers = [("content-type", b"application/json"), ("ce_specversion", b"1.0")]
 
+_id = itemgetter(0)
 _changing = attrgetter("job_id", *parts.CHANGING)
 _starting = attrgetter("job_id", *parts.STARTING)
 _ending = attrgetter("job_id", *parts.ENDING)
@@ -145,6 +146,8 @@ class Write:
             shared = joined = False
             if part in self._rows:
                 if part in parts.ROWS:
+                    if parts.ROWS[part].update:
+                        self._rows[part].sort(key=_id)
                     columns, shared = parts.ROWS[part].parameters(self._rows[part])
                     joined = parts.ROWS[part].join(columns)
                 else:

@@ -79,6 +79,7 @@ class Bench:
 
     async def open(self) -> None:
         self.pool = await create_pool(self.dsn, application_name="test")
+        self.by_key = await create_pool(self.dsn, application_name="test", fixed_plans=True)
         self.engine = Engine(self.clock, Tracer("executor"), "executor-1")
         self.ingest = Ingest(self.engine)
         await keep_partitions(self.engine, self.pool)
@@ -88,6 +89,7 @@ class Bench:
         for work in self._works:
             await work.drain()
             await work.stop()
+        await self.by_key.close()
         await self.pool.close()
 
     async def know(self, *tools: str) -> None:
@@ -100,14 +102,14 @@ class Bench:
 
     def claimer(self) -> Claimer:
         tools = frozenset((name, "1") for name in ("test.noop", "test.noop.process", "test.noop.command"))
-        return Claimer(self.engine, self.pool, tools, frozenset({"L0", "L1"}))
+        return Claimer(self.engine, self.by_key, tools, frozenset({"L0", "L1"}))
 
     async def work(
         self, runner: ScriptedRunner, *, terms: LeaseTerms | None = None, identity: sessions.Identity | None = None
     ) -> Work:
         pump = OutputPump(self.published, source="test", tracer=self.engine.tracer)  # type: ignore[arg-type]
         who = identity or sessions.Identity("executor-1", "here", "boot", os.getpid(), 1)
-        work = Work(self.engine, self.pool, runner, self.claimer(), pump, terms=terms or LeaseTerms(), identity=who)
+        work = Work(self.engine, self.by_key, runner, self.claimer(), pump, terms=terms or LeaseTerms(), identity=who)
         self.engine.wake_claim, self.engine.stop_running = work.wake, work.stop_running
         await pump.start()
         await work.start()
@@ -150,7 +152,7 @@ class Bench:
     async def apply(self, *commands: Any) -> list[Refused]:
         """One batch of the consumer, committed."""
         records = [self.record(command) for command in commands]
-        async with self.pool.acquire() as connection, connection.transaction():
+        async with self.by_key.acquire() as connection, connection.transaction():
             refused = await self.ingest.apply(connection, records)
         self.ingest.after_commit()
         return list(refused)

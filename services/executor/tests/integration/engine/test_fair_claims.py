@@ -78,7 +78,7 @@ def test_the_walk_probes_the_index_however_many_wait(play: Play) -> None:
             f"EXPLAIN (ANALYZE, BUFFERS) {claiming.LANES}", None, [], [], [], [], [], claiming.MAX_FLOWS, 9
         )
         text = "\n".join(row[0] for row in rows)
-        assert "Seq Scan on ready" not in text and "ready_order" in text
+        assert "Seq Scan on ready" not in text and "ready_turn" in text
         touched = re.search(r"Buffers: shared hit=(\d+)", text)
         assert touched is not None and int(touched[1]) < 1500, text
         found = await claiming.lanes(bench.pool, lanes=9)

@@ -28,7 +28,8 @@ V1 = "/internal/v1"
 
 def client(bench: Any, *, progress: Progress | None = None, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
     barrier = Barrier(bench.pool, progress, topic="jobs.commands")
-    app = make_app(ReadApi(bench.pool, barrier), readiness=Readiness(), tracer=bench.engine.tracer, token=TOKEN)
+    api = ReadApi(bench.pool, barrier, by_key=bench.by_key)
+    app = make_app(api, readiness=Readiness(), tracer=bench.engine.tracer, token=TOKEN)
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
     return httpx.AsyncClient(transport=transport, base_url="http://executor", headers=headers or AUTH)
 
@@ -239,7 +240,7 @@ def test_hot_queries_use_their_indexes_on_a_fresh_table(play: Play) -> None:
         for name, found in plans.items():
             scanned = {table for table in ("job_w", "job_list", "ready") if f"Seq Scan on {table}" in found}
             assert not scanned, f"{name} reads all of {scanned}:\n{found}"
-        assert "ready_order" in plans["pick"]
+        assert "ready_turn" in plans["pick"]
         assert "tenant_created_at" in plans["list"]
 
     play(scenario)
