@@ -51,6 +51,7 @@ async def rates(bench: Rates, scale: float) -> None:
     cold = await bench.end_to_end(jobs=jobs)
     row(f"{jobs} no-op jobs by batches, cold, jobs/s", f"{cold.per_s:.0f}", "(shown beside the warm figure)")
     await bench.end_to_end(jobs=jobs)
+    await bench.end_to_end(jobs=jobs, connections=32)
     one = await bench.submit_rate(connections=1, jobs=int(2_000 * scale))
     row("single submits, 1 connection, jobs/s", f"{one.per_s:.0f}")
     many = await bench.submit_rate(connections=32, jobs=jobs)

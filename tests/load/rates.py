@@ -49,13 +49,26 @@ class Rates:
         return Connection(self.stack.url, key or self.stack.key)
 
     async def submit_rate(self, *, connections: int, jobs: int) -> Rate:
-        """Single submits that will not run (a day's delay), so that the answer is what is measured."""
-        body = json.dumps(submit(fresh_tag("rate"), delay_s=86_400)).encode()
+        """Single submits while nothing is claimed, so that the answer is what is measured; CPU until all are published.
+
+        The jobs run afterwards.
+        """
+        body = json.dumps(submit(fresh_tag("rate"))).encode()
+        await self._queue("pause")
         before, began = cpu_s(self.stack.pids()), time.perf_counter()
         await spread(self.connection, connections, [body] * jobs, _one)
         seconds = time.perf_counter() - began
+        await self._until(f"SELECT count(*) = {jobs} FROM executor.ready", what=f"{jobs} waiting jobs")
         await self.settled()
-        return Rate(jobs, seconds, self._cpu(before, jobs))
+        found = Rate(jobs, seconds, self._cpu(before, jobs))
+        await self._queue("resume")
+        await self.drained()
+        return found
+
+    async def _queue(self, verb: str) -> None:
+        async with self.connection() as connection:
+            status, answer = await connection.call("POST", f"/v1/queues/default/{verb}")
+            assert status == 200, answer[:300]
 
     async def bulk_submit_rate(self, *, jobs: int) -> Rate:
         """Batches of 1,000 on two connections, until the last is accepted; they are left to run."""

@@ -13,6 +13,7 @@ from jobyard_common.contracts.ids import new_id
 from jobyard_common.contracts.jobs import JobSpec, JobState
 from jobyard_common.contracts.wire import decode
 from jobyard_common.db.connection import Connection
+from jobyard_common.runtime.breath import in_breaths
 from jobyard_common.telemetry import metrics
 from jobyard_common.telemetry.context import TraceContext, parse
 from jobyard_common.telemetry.tracing import Kind, Span
@@ -168,12 +169,13 @@ class Claimer:
         write = self.engine.write(taken.epoch)
         now, actor = self.engine.clock.now(), self.engine.worker_actor
         held = []
-        for job, fence, spec in taken.rows:
-            write.drop("unready", job.job_id)
-            spec = spec or decode(JobSpec, job.spec.encode())
-            started = self._start(write, job, spec, fence, session=session, claim_id=claim_id, now=now, actor=actor)
-            if started is not None:
-                held.append(started)
+        async for some in in_breaths(taken.rows):
+            for job, fence, known in some:
+                write.drop("unready", job.job_id)
+                spec = known or decode(JobSpec, job.spec.encode())
+                started = self._start(write, job, spec, fence, session=session, claim_id=claim_id, now=now, actor=actor)
+                if started is not None:
+                    held.append(started)
         if room.rated:
             await self._spend(connection, held, room.rated)
         await write.flush(connection)

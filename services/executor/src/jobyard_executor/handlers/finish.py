@@ -16,6 +16,7 @@ import msgspec
 from jobyard_common.contracts.jobs import TERMINAL, JobError, JobState
 from jobyard_common.db.connection import Connection
 from jobyard_common.db.errors import is_poison
+from jobyard_common.runtime.breath import in_breaths
 from jobyard_common.runtime.crash import crash
 from jobyard_common.telemetry import metrics
 
@@ -114,15 +115,16 @@ async def _store(engine: Engine, connection: Connection, batch: Sequence[Ended])
     now = engine.clock.now()
     stored = set()
     ready = False
-    for ended in batch:
-        job = locked.jobs.get(ended.outcome.job_id)
-        if job is None or not owns(job, fence=ended.held.assignment.fence, session=ended.held.job.session):
-            metrics.STALE_WRITES.inc()
-            continue
-        _end(engine, write, job, ended, now=now)
-        kept.add(job, ended.held.spec, now=now)
-        stored.add(job.job_id)
-        ready = ready or job.state is JobState.QUEUED
+    async for some in in_breaths(batch):
+        for ended in some:
+            job = locked.jobs.get(ended.outcome.job_id)
+            if job is None or not owns(job, fence=ended.held.assignment.fence, session=ended.held.job.session):
+                metrics.STALE_WRITES.inc()
+                continue
+            _end(engine, write, job, ended, now=now)
+            kept.add(job, ended.held.spec, now=now)
+            stored.add(job.job_id)
+            ready = ready or job.state is JobState.QUEUED
     await write.flush(connection)
     await kept.store(connection)
     ready = await resolve_children(engine, connection, write.terminal) or ready

@@ -10,6 +10,7 @@ from jobyard_common.contracts.ids import is_id
 from jobyard_common.contracts.wire import WireError, decode
 from jobyard_common.db.connection import Connection
 from jobyard_common.messaging.inbound import Inbound, Refused
+from jobyard_common.runtime.breath import in_breaths
 
 from jobyard_executor.domain.newborn import Newborn
 from jobyard_executor.handlers.context import Engine
@@ -44,11 +45,12 @@ class Ingest:
         submits: list[Submitted] = []
         orders: list[Order] = []
         refused: list[Refused] = []
-        for record in batch:
-            try:
-                self._sort(record, submits, orders)
-            except (WireError, _Unusable) as error:
-                refused.append(Refused(record, "malformed_command", str(error)))
+        async for some in in_breaths(batch):
+            for record in some:
+                try:
+                    self._sort(record, submits, orders)
+                except (WireError, _Unusable) as error:
+                    refused.append(Refused(record, "malformed_command", str(error)))
         refused += await submit_jobs(self._engine, connection, submits, born=self._born)
         for run in _runs(orders):
             self._stops += await apply_orders(self._engine, connection, run)

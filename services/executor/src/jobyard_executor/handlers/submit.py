@@ -10,6 +10,7 @@ import msgspec
 from jobyard_common.contracts.jobs import TERMINAL, JobError, JobSpec, JobState, Reason, SubmitJob
 from jobyard_common.db.connection import Connection
 from jobyard_common.messaging.inbound import Inbound, Refused
+from jobyard_common.runtime.breath import in_breaths
 
 from jobyard_executor.domain.birth import Born, born, contradicts
 from jobyard_executor.domain.job import Job
@@ -59,8 +60,8 @@ async def submit_jobs(
     births = await _births(engine, connection, firsts)
     fresh, epoch = await jobs.insert(connection, [birth.job for birth in births])
     write = engine.write(epoch)
-    for birth in births:
-        if birth.job.job_id in fresh:
+    async for some in in_breaths([birth for birth in births if birth.job.job_id in fresh]):
+        for birth in some:
             _store(engine, write, birth)
             if born is not None and birth.job.state is S.QUEUED:
                 born.append(Newborn(birth.job, birth.submitted.command.spec))
@@ -93,7 +94,9 @@ async def _births(engine: Engine, connection: Connection, batch: Sequence[Submit
         _decide(engine, birth, tombstones=tombstones, parents=parents, holder=holder, now=now)
         return birth
 
-    births = [birth_of(row) for row in batch]
+    births: list[_Birth] = []
+    async for some in in_breaths(batch):
+        births += [birth_of(row) for row in some]
     # Only what would live wants its key.
     wanting = [birth.submitted.command for birth in births if birth.job.state not in TERMINAL and _dedupes(birth)]
     if not wanting:
