@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from datetime import datetime
 
+from tests.load.client import Connection
 from tests.load.rates import Rates, fresh_tag, submit
 
 
@@ -32,6 +34,36 @@ async def latency(rates: Rates, *, per_s: float, seconds: float) -> dict[str, li
         for _ in range(int(per_s * seconds)):
             group.create_task(one())
             await asyncio.sleep(1 / per_s)
+    return found
+
+
+async def waited(rates: Rates, *, per_s: float, seconds: float, connections: int = 100) -> list[float]:
+    """Milliseconds until a submit that waits for its job is answered, with that many submits a second.
+
+    Asking again and again costs more than the jobs do at such a rate. A submit that finds no free connection opens one
+    more; connections are reused.
+    """
+    found: list[float] = []
+    body = json.dumps(submit(fresh_tag("waited"))).encode()
+    free: list[Connection] = []
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(connections):
+            free.append(await stack.enter_async_context(rates.connection()))
+
+        async def one() -> None:
+            connection = free.pop() if free else await stack.enter_async_context(rates.connection())
+            began = time.perf_counter()
+            status, answer = await connection.call("POST", "/v1/jobs", body, headers=b"Prefer: wait=60\r\n")
+            found.append((time.perf_counter() - began) * 1000)
+            assert status == 200, answer[:300]
+            free.append(connection)
+
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number in range(int(per_s * seconds)):
+                if (early := began + number / per_s - time.perf_counter()) > 0:
+                    await asyncio.sleep(early)
+                group.create_task(one())
     return found
 
 
