@@ -23,6 +23,7 @@ class Command:
     keyed: bool = False
     limited: bool = False
     poison: bool = False
+    tenant: str = "t"
 
 
 @dataclass
@@ -65,9 +66,12 @@ class Log:
         self.link += 1
         return gone
 
-    def expire(self, *, before: float) -> None:
+    def expire(self, *, before: float) -> list[tuple[int, Record]]:
+        """What is too old is gone; returns it with its offsets."""
+        first = self.begin
         while self.begin < self.end and self.records[self.begin].at < before:
             self.begin += 1
+        return list(enumerate(self.records[first : self.begin], first))
 
     def make_anew(self) -> list[Command]:
         gone = [row.command for row in self.records[self.begin :]]
@@ -88,12 +92,14 @@ class Front:
     late: list[tuple[float, Command]] = field(default_factory=list)
     """Sends that nobody waits for any more; the broker may still take them."""
     promised: dict[str, int] = field(default_factory=dict)
-    sent: set[str] = field(default_factory=set)
+    first_sent: dict[str, float] = field(default_factory=dict)
+    """When a client first sent anything of a job."""
+    _since: dict[int, float] = field(default_factory=dict)
     _spooled: int = 0
 
     def keep(self, command: Command, rng: Random, *, now: float) -> bool:
         """`Commands.keep`: Kafka, else the spool; whether there is a promise."""
-        self.sent.add(command.job_id)
+        self.first_sent.setdefault(command.job_id, now)
         fate = rng.random()
         if fate < 0.7:
             self.log.append(command, at=now)
@@ -102,25 +108,29 @@ class Front:
             self.late.append((now, command))
         if not self.rules.promises_after_ack:
             self._promise(command)
-        return self._to_spool(command, rng)
+        return self.to_spool(command, rng, now=now)
 
     def keep_behind(self, command: Command, rng: Random, *, now: float) -> bool:
         """`Commands.keep_behind`, for a command of a job that another one may still wait for."""
-        self.sent.add(command.job_id)
+        self.first_sent.setdefault(command.job_id, now)
         known = rng.random() < 0.9
         waits = any(row.job_id == command.job_id for row in self.spool.values()) if known else None
         way = self.rules.way_of_later(waits, needs_order=command.kind == RESCHEDULE)
         if way is Way.REFUSE:
             return False
         if way is Way.SPOOL:
-            return self._to_spool(command, rng)
+            return self.to_spool(command, rng, now=now)
         return self.keep(command, rng, now=now)
 
-    def _to_spool(self, command: Command, rng: Random) -> bool:
+    @property
+    def oldest_spooled(self) -> float:
+        return min((self._since[number] for number in self.spool), default=float("inf"))
+
+    def to_spool(self, command: Command, rng: Random, *, now: float) -> bool:
         if rng.random() < 0.1:
             return False
         self._spooled += 1
-        self.spool[self._spooled] = command
+        self.spool[self._spooled], self._since[self._spooled] = command, now
         return self._promise(command)
 
     def _promise(self, command: Command) -> bool:

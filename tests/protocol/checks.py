@@ -39,7 +39,7 @@ def check_always(world: World) -> None:
         ends = db.attempts.get(name, ())
         if job.attempt != len(ends) + (state in ACTIVE):
             raise Broken("I3", f"{name} is at attempt {job.attempt}, but {len(ends)} are recorded")
-        if name not in world.front.sent:
+        if name not in world.front.first_sent:
             raise Broken("I2", f"{name} was never submitted")
         if db.ghost_births[name] > 1:
             raise Broken("A3", f"{name} was born twice")
@@ -49,6 +49,7 @@ def check_always(world: World) -> None:
             _check_blocked(world, name)
     if limited > LIMIT:
         raise Broken("A10", f"{limited} jobs run under a limit of {LIMIT}")
+    world.shelf.check(world)
     check_overlap(world)
 
 
@@ -104,15 +105,18 @@ def is_quiet(world: World) -> bool:
         and not world.late_events
         and not db.outbox
         and all(job.state in TERMINAL for job in db.jobs.values())
-        and db.offsets.get(log.identity, (0, None))[0] == log.end
+        and max(db.offsets.get(log.identity, (0, None))[0], log.begin) == log.end
         and world.read == len(world.events)
         and not any(process.stopped for process in world.processes)
+        and not world.shelf.left()
     )
 
 
 def check_end(world: World) -> None:
     """When the faults are over and every part has had its time."""
     db = world.db
+    if left := world.shelf.left():
+        raise Broken("I13", f"nobody decides on {', '.join(left)}")
     for command in world.commands:
         if command.command_id in world.front.promised:
             _check_promise(world, command)
@@ -127,7 +131,7 @@ def check_end(world: World) -> None:
             raise Broken("I9", f"{name} is {job.state}, and no reader knows it")
     if db.outbox:
         raise Broken("I9", f"{len(db.outbox)} events were never published")
-    read = db.offsets.get(world.log.identity, (0, None))[0]
+    read = max(db.offsets.get(world.log.identity, (0, None))[0], world.log.begin)
     if read != world.log.end:
         raise Broken("A8", f"the log ends at {world.log.end}, the executor is at {read}")
 

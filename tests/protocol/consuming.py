@@ -12,7 +12,7 @@ from jobyard_executor.domain.birth import Born
 from jobyard_executor.domain.job import Cause, Step
 
 from tests.protocol.bus import CANCEL, RESCHEDULE, SUBMIT, Command
-from tests.protocol.database import Broken, moment, new_job
+from tests.protocol.database import EXPIRED, Broken, moment, new_job
 from tests.protocol.executor import Fetched, Process
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _reload(world: World, process: Process) -> bool:
     if process.identity is None or process.next is None:
         return False
     stored, before = process.db.offsets.get(process.identity, (0, None))
-    if not world.rules.goes_on(held=process.next, stored=stored):
+    if not world.rules.goes_on(held=(process.next, process.before), stored=(stored, before)):
         begin_anew(process)
         return False
     process.next, process.before = stored, before
@@ -180,8 +180,12 @@ def _note_read(process: Process, offset: int, nonce: int, before: int | None) ->
         raise Broken("A9", f"record {offset} was read, but only {len(read)} before it")
     if offset < len(read) and read[offset] == nonce:
         raise Broken("I10", f"record {offset} was applied twice in one life of the database")
-    if before is not None and offset and read[offset - 1] != before:
+    if before is not None and offset and read[offset - 1] not in (before, EXPIRED):
         raise Broken("A9", f"record {offset} was read, but the one before it is not the one that was read")
+    if offset < len(read) and read[offset] == EXPIRED:
+        # It was in hand when Kafka dropped it.
+        read[offset] = nonce
+        return
     del read[offset:]
     read.append(nonce)
 

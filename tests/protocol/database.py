@@ -12,12 +12,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobyard_common.contracts.jobs import TERMINAL, JobState
+from jobyard_common.messaging.relaying import Horizon
 from jobyard_executor.domain.job import ACTIVE, Job, Step, advance
 
 from tests.protocol.rules import Rules
 
 ORIGIN = datetime(2030, 1, 1, tzinfo=UTC)
 S = JobState
+EXPIRED = -1
+"""The nonce of a record that Kafka dropped before it was read."""
 
 
 class Broken(AssertionError):
@@ -75,6 +78,8 @@ class Database:
         self.timeline, self.added = 1, 0
         self.epochs: dict[int, float] = {1: -1000.0}
         self.locked: dict[str, str] = {}
+        self.next_xid, self.open_xids = 1, set[int]()
+        """Of transactions that take their time; all others are over at once."""
         self.ghost_births: Counter[str] = Counter()
         self.ghost_applied: Counter[str] = Counter()
         self.ghost_cancelled: set[str] = set()
@@ -96,8 +101,20 @@ class Database:
             setattr(made, name, {key: copy(value) for key, value in getattr(self, name).items()})
         for name in _LISTS:
             setattr(made, name, {key: list(value) for key, value in getattr(self, name).items()})
-        made.locked = {}
+        made.locked, made.open_xids = {}, set()
         return made
+
+    def begin(self) -> int:
+        """A transaction that has its number before it ends."""
+        xid = self.next_xid
+        self.next_xid += 1
+        self.open_xids.add(xid)
+        return xid
+
+    @property
+    def horizon(self) -> Horizon:
+        """`outbox.HORIZON`."""
+        return Horizon(min(self.open_xids, default=self.next_xid), self.next_xid)
 
     # -- what the product's `Write` does
 
@@ -136,6 +153,15 @@ class Database:
     def end_attempt(self, job: Job) -> None:
         """The row of `attempt`, and the result if this was the last one."""
         self.attempts.setdefault(job.job_id, []).append((job.attempt, job.fence))
+
+    def skip_to(self, identity: str, begin: int) -> None:
+        """The log begins here now: what was before and never read is gone."""
+        read = self.ghost_read.setdefault(identity, [])
+        read += [EXPIRED] * (begin - len(read))
+
+    def has_read(self, identity: str, offset: int, nonce: int) -> bool:
+        read = self.ghost_read.get(identity, [])
+        return offset < len(read) and read[offset] == nonce
 
     def forget(self, older_than: float) -> list[str]:
         """`prune`: ends that are older than their retention."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from jobyard_common.messaging.relaying import Numbers
 from jobyard_executor.domain.epoch import Held, Sight
 from jobyard_executor.domain.job import Cause
 
@@ -12,7 +13,7 @@ from tests.protocol.database import Database
 from tests.protocol.rules import TERMS, TTL
 
 if TYPE_CHECKING:
-    from tests.protocol.world import World
+    from tests.protocol.world import Event, World
 
 Key = tuple[str, int]
 Fetched = tuple[int, int, int | None]
@@ -26,6 +27,7 @@ class Slow(NamedTuple):
     session: str
     number: int
     children: list[str]
+    xid: int
 
 
 class Process:
@@ -65,8 +67,9 @@ class Process:
         self.missing: frozenset[Key] = frozenset()
         self.claimed: tuple[str, list[Key]] | None = None
         # the relay
-        self.behind = 0
-        self.kept: set[int] = set()
+        self.numbers: Numbers | None = None
+        self.kept: dict[int, Event | None] = {}
+        """None: only its number is known yet."""
         self.slow: Slow | None = None
 
     # -- the database
@@ -97,11 +100,20 @@ class Process:
     def disconnect(self) -> None:
         """Open transactions are rolled back, what the relay remembered is void."""
         self.connected = False
-        self.kept.clear()
-        self.behind = 0
+        if self.world.rules.relay_forgets:
+            self.numbers = None
+            self.kept.clear()
+        if self.slow is not None:
+            self.db.open_xids.discard(self.slow.xid)
         self.slow = None
         for job_id in [name for name, owner in self.db.locked.items() if owner == self.name]:
             del self.db.locked[job_id]
+
+    def keep(self, numbers: list[int], events: list[Event | None]) -> None:
+        """`Relay.keep`."""
+        if self.numbers is not None and numbers:
+            self.numbers.note(numbers)
+            self.kept.update(zip(numbers, events, strict=True))
 
     @property
     def claims_open(self) -> bool:

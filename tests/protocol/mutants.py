@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from jobyard_common.messaging.relaying import Answered
+from jobyard_common.messaging.relaying import Answered, Horizon, Numbers
 from jobyard_common.messaging.resume import Look, Resume
 from jobyard_executor.domain.epoch import Sight, look
 from jobyard_executor.domain.job import ACTIVE, Cause, Refusal, next_state
 from jobyard_executor.domain.ownership import Agreement, reconcile
 from jobyard_executor.domain.session import Watch
+from jobyard_files.domain.file import FileState
+from jobyard_files.domain.held import Fate, Verdict, fate_of
 from jobyard_gateway.domain.keeping import Way
+from jobyard_gateway.domain.telling import Tell, Word, tell
 
 from tests.protocol.rules import Rules
 
@@ -75,6 +78,57 @@ def _never_verify(next_offset: int, fingerprint: bytes | None, *, begin: int, en
     return Resume(min(max(next_offset, begin), max(end, begin)))
 
 
+class _Cursor(Numbers):
+    """Goes on behind what was published."""
+
+    def begins(self, kept: Collection[int]) -> int:
+        return self.top + 1
+
+
+class _OwnOnly(Numbers):
+    """Knows that its own process may commit late, and nobody else."""
+
+    def begins(self, kept: Collection[int]) -> int:
+        return super().begins(kept) if self._unsure > self._settled else min(kept, default=self.top + 1)
+
+
+class _Hasty(Numbers):
+    """Takes a number that did not appear for one that never will."""
+
+    def look(self, horizon: Horizon, *, top: int) -> None:
+        self._ended = top
+
+
+class _Blind(Numbers):
+    """Settles numbers when their transactions end, before a round has looked for their rows."""
+
+    def look(self, horizon: Horizon, *, top: int) -> None:
+        super().look(horizon, top=top)
+        self.looked([], (), whole=True)
+
+
+class _CutShort(Numbers):
+    """Believes that a round saw everything, however many rows it may bring."""
+
+    def looked(self, found: Sequence[int], kept: Collection[int], *, whole: bool) -> list[int]:
+        return super().looked(found, kept, whole=True)
+
+
+class _Certain(Numbers):
+    """What was sent is published."""
+
+    def doubt(self) -> None:
+        pass
+
+
+def _silence_is_no(*, executor: Word, promises: Word, behind: Word) -> Tell:
+    return tell(executor=executor, promises=Word.NO if promises is Word.SILENT else promises, behind=behind)
+
+
+def _silence_deletes(verdict: Verdict) -> Fate:
+    return fate_of(Verdict.DISCARDED if verdict is Verdict.UNKNOWN else verdict)
+
+
 def _answered_all(numbers: Any, answers: Any) -> Answered:
     return Answered(list(numbers), [], [])
 
@@ -94,16 +148,34 @@ MUTANTS = (
         "the compare-and-set looks at the number alone",
         "protocol H8",
         {"moves": lambda stored, held: stored[0] == held[0]},
+        schedule="two pasts",
     ),
     Mutant(
         "an outbox with a cursor",
         "rel 2.2, DESIGN 4",
         {
-            "round_begins": lambda behind, kept, full: behind,
-            "round_ended": lambda numbers, kept: numbers[-1] + 1,
+            "numbers": _Cursor,
             "relay_begins_anew": False,
         },
     ),
+    Mutant(
+        "numbers of other processes are not missed", "rel 2.2, H25", {"numbers": _OwnOnly}, schedule="a job that moves"
+    ),
+    Mutant("a missing number is given up at once", "rel 2.2, H25", {"numbers": _Hasty}, schedule="a job that moves"),
+    Mutant(
+        "a number is settled before a round has looked",
+        "rel 2.2, H25",
+        {"numbers": _Blind},
+        schedule="more rows than a round brings",
+    ),
+    Mutant(
+        "a round that was cut short settles all",
+        "rel 2.2, H25",
+        {"numbers": _CutShort},
+        schedule="more rows than a round brings",
+    ),
+    Mutant("a relay does not doubt what it sent in vain", "rel 2.2", {"numbers": _Certain}, schedule="a send in vain"),
+    Mutant("a relay remembers another life of the database", "DESIGN 14.7", {"relay_forgets": False}),
     Mutant("the offset is committed before its transaction", "rel 2.3 K4-K6", {"offset_in_transaction": False}),
     Mutant(
         "counters instead of leases",
@@ -120,15 +192,19 @@ MUTANTS = (
         "what a sleeping claim got is started",
         "rel 2.2, 2.4",
         {"may_start": lambda at, trusted_until, claims_open: True},
+        schedule="an answer that slept",
     ),
     Mutant("the cancel flag is ignored by a requeue", "protocol H6b", {"next_state": _requeue_wins}),
     Mutant("a cancel moves what has ended", "rel I3", {"next_state": _ends_again}),
     Mutant("commands are applied as often as they come", "protocol H4", {"is_seen": lambda command_id, seen: False}),
-    Mutant("the spool is not drained in order", "protocol H4", {"spool_in_order": False}),
+    Mutant(
+        "the spool is not drained in order", "protocol H4", {"spool_in_order": False}, schedule="two orders of one job"
+    ),
     Mutant(
         "later commands do not look into the spool",
         "protocol H4",
         {"way_of_later": lambda waits, needs_order: Way.PUBLISH},
+        schedule="two orders of one job",
     ),
     Mutant("no tombstone", "protocol H6a", {"leaves_tombstone": lambda cancel, exists: False}),
     Mutant(
@@ -136,7 +212,12 @@ MUTANTS = (
         "protocol H6a",
         {"born": lambda **given: Rules().born(**{**given, "tombstone": False})},
     ),
-    Mutant("claims do not wait in a new epoch", "protocol H5c", {"hold_left": lambda **given: timedelta()}),
+    Mutant(
+        "claims do not wait in a new epoch",
+        "protocol H5c",
+        {"hold_left": lambda **given: timedelta()},
+        schedule="claims at once",
+    ),
     Mutant("no epoch in the fence", "protocol H5b", {"fence_of": lambda epoch, serial: serial}),
     Mutant("no epoch in the incarnation", "protocol H5a", {"incarnation_of": lambda epoch, born_ms: born_ms}),
     Mutant("a server left behind is believed", "protocol H5", {"look_epoch": _believe}),
@@ -163,6 +244,12 @@ MUTANTS = (
         {"goes_on": lambda held, stored: True},
         schedule="a batch in hand",
     ),
+    Mutant(
+        "a batch is repeated behind another record of the same number",
+        "DESIGN 14.9",
+        {"goes_on": lambda held, stored: stored[0] >= held[0]},
+        schedule="two pasts, and an unclear end",
+    ),
     Mutant("a beat hands nothing back", "protocol H1", {"reconcile": _hand_nothing_back}),
     Mutant("a beat kills nothing", "protocol H1, H5", {"reconcile": _kill_nothing}, schedule="a claim that was lost"),
     Mutant("no net under leases of nobody", "protocol H15", {"orphaned": lambda at, worker, db_now: False}),
@@ -170,6 +257,27 @@ MUTANTS = (
     Mutant(
         "parents are not locked", "protocol H2", {"parents_locked": False}, schedule="a child while its parent ends"
     ),
+    Mutant(
+        "a spool that is away has nothing", "protocol H17", {"tell": _silence_is_no}, schedule="a promise in the spool"
+    ),
+    Mutant(
+        "404 without asking behind the end",
+        "protocol H17",
+        {"tell": lambda executor, promises, behind: tell(executor=executor, promises=promises, behind=promises)},
+    ),
+    Mutant("an executor answers however far it has come", "protocol H17", {"has_passed": lambda applied, after: True}),
+    Mutant("the end is read before the spool", "protocol H17", {"spool_before_end": False}),
+    Mutant("a read does not look at the tenant", "rel I14", {"visible": lambda owner, caller: True}),
+    Mutant("silence deletes outputs", "protocol H21a", {"fate_of": _silence_deletes}, schedule="an output that waits"),
+    Mutant(
+        "outputs go by their age",
+        "protocol H21a",
+        {"fate_of": lambda verdict: Fate.KEEP if verdict is Verdict.RUNNING else Fate.EXPIRE},
+        schedule="an output that waits",
+    ),
+    Mutant("a content that is leaving gets a new name", "protocol H21c", {"adopts": lambda state: True}),
+    Mutant("contents of held outputs are unused", "protocol H21", {"naming": (FileState.READY,)}),
+    Mutant("claims wait for minutes in a new epoch", "rel I15", {"hold_left": lambda **given: timedelta(seconds=200)}),
     Mutant("poison is not set apart", "protocol H7", {"bisects": False}),
     Mutant("ids are forgotten early", "protocol H3", {"ids_kept": 6.0}),
     Mutant("a key binds nothing", "protocol H12", {"contradicts": lambda known, given: False}),

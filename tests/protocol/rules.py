@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from jobyard_common.contracts.jobs import JobState
 from jobyard_common.messaging import relaying
 from jobyard_common.messaging import resume as resuming
-from jobyard_executor.domain import birth, epoch, job, ownership, session
-from jobyard_gateway.domain import keeping
+from jobyard_executor.domain import barrier, birth, epoch, job, ownership, session
+from jobyard_files.domain import held
+from jobyard_files.domain.file import FileState
+from jobyard_gateway.domain import keeping, telling
 
 Answer = Callable[..., Any]
 
@@ -21,6 +24,9 @@ TTL = TERMS.ttl.total_seconds()
 LOG_KEPT = 60.0
 """How long Kafka keeps a record, and how old a late copy of one can be. Seconds of the model."""
 IDS_KEPT = 90.0
+LIVE, DELETING = "live", "deleting"
+NAMING = (FileState.HELD, FileState.READY)
+"""Files that keep their content: `blobs.UNUSED`."""
 
 
 # -- twins of what the product asks PostgreSQL (see test_conformance.py)
@@ -84,6 +90,26 @@ def missing_offset(_end: int) -> int:
     return 0
 
 
+def visible(owner: str, caller: str) -> bool:
+    """`reading.ONE` and `Ledger.certain_view`: rows of one tenant."""
+    return owner == caller
+
+
+def verdict_of(db: Any, key: tuple[str, int]) -> held.Verdict:
+    """`inbound/http.py: committed` of the executor."""
+    found = db.jobs.get(key[0])
+    if found is None or found.fence != key[1]:
+        return held.Verdict.DISCARDED
+    if found.state in job.ACTIVE:
+        return held.Verdict.RUNNING
+    return held.Verdict.COMMITTED if found.state is JobState.SUCCEEDED else held.Verdict.DISCARDED
+
+
+def adopts(state: str) -> bool:
+    """`blobs.ADOPT`: what is leaving is not named again."""
+    return state == LIVE
+
+
 def fingerprint(nonce: int, _command_id: str) -> bytes:
     """`Inbound.fingerprint`: of this append, not of the command in it."""
     return b"%d" % nonce
@@ -110,11 +136,15 @@ class Rules:
     resume: Answer = resuming.resume
     look: Answer = resuming.look
     goes_on: Answer = resuming.goes_on
-    round_begins: Answer = relaying.round_begins
-    round_ended: Answer = relaying.round_ended
+    numbers: Answer = relaying.Numbers
+    keeps: Answer = relaying.keeps
     sort_answers: Answer = relaying.sort_answers
     # gateway: domain/keeping.py
     way_of_later: Answer = keeping.way_of_later
+    # asking and filing: domain/telling.py, barrier.py, held.py
+    tell: Answer = telling.tell
+    has_passed: Answer = barrier.has_passed
+    fate_of: Answer = held.fate_of
     # twins
     moves: Answer = moves
     extends: Answer = extends
@@ -128,6 +158,9 @@ class Rules:
     found_rows: Answer = found_rows
     missing_offset: Answer = missing_offset
     fingerprint: Answer = fingerprint
+    visible: Answer = visible
+    verdict_of: Answer = verdict_of
+    adopts: Answer = adopts
     # how the steps are put together
     ids_kept: float = IDS_KEPT
     offset_in_transaction: bool = True
@@ -140,3 +173,6 @@ class Rules:
     topic_identity: bool = True
     recovers_epoch: bool = True
     relay_begins_anew: bool = True
+    relay_forgets: bool = True
+    spool_before_end: bool = True
+    naming: tuple[FileState, ...] = NAMING

@@ -3,70 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
+from functools import partial
 
 from jobyard_executor.domain.job import Cause
 
-from tests.protocol import checks, consuming, working
-from tests.protocol.bus import SUBMIT, Command
+from tests.protocol import consuming, working
 from tests.protocol.chance import wake
-from tests.protocol.executor import Process
-from tests.protocol.world import World
-
-
-class Script:
-    """A world in which things happen in the order given, and well unless it says otherwise."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.one, self.two = world.processes
-        self.rng = Random(7)
-
-    def step(self, act: Callable[[], object]) -> None:
-        self.world.steps += 1
-        act()
-        checks.check_always(self.world)
-
-    def promised(self, name: str, *, parent: str | None = None) -> None:
-        """A submit that Kafka has."""
-        made = Command(SUBMIT, f"cmd-{name}", name, "body", parent=parent)
-        world = self.world
-        world.commands.append(made)
-        world.front.sent.add(name)
-        world.front.promised[made.command_id] = len(world.front.promised)
-        self.step(lambda: world.log.append(made, at=world.now))
-
-    def ingest(self, process: Process, *, rounds: int = 6) -> None:
-        for _ in range(rounds):
-            self.fetch(process)
-            self.step(lambda: consuming.apply(self.world, process, self.rng, well=True))
-
-    def fetch(self, process: Process) -> None:
-        assert process.connect()
-        self.step(lambda: consuming.fetch(self.world, process, self.rng))
-
-    def claim(self, process: Process) -> None:
-        if process.connect():
-            self.step(lambda: working.claim(self.world, process, self.rng, well=True))
-
-    def reap(self, process: Process) -> None:
-        if process.connect():
-            self.step(lambda: working.reap(self.world, process, self.rng, well=True))
-
-    def beat(self, process: Process) -> None:
-        if process.connect():
-            self.step(lambda: working.beat(self.world, process, self.rng, well=True))
-
-    def tick(self, seconds: float = 1.0) -> None:
-        self.step(lambda: self.world.tick(seconds))
-
-    def others_take_over(self, process: Process, *, rounds: int = 14) -> None:
-        """Time passes, and `process` reaps and claims."""
-        for _ in range(rounds):
-            self.tick()
-            self.reap(process)
-            self.beat(process)
-            self.claim(process)
+from tests.protocol.schedules_outside import OUTSIDE
+from tests.protocol.script import Always, Script
 
 
 def a_worker_cut_off(script: Script) -> None:
@@ -102,7 +46,7 @@ def two_restores(script: Script) -> None:
     world.back_up()
     script.step(lambda: world.fail_over(by_hand=True))
     script.others_take_over(script.two, rounds=10)
-    script.step(world.fail_over)
+    script.step(lambda: world.fail_over(old_copy=True))
     for process in world.processes:
         process.kill()
         world.gone(process)
@@ -128,6 +72,33 @@ def a_batch_in_hand(script: Script) -> None:
         script.fetch(one)
 
 
+def two_pasts(script: Script, *, unsure: bool = False) -> None:
+    """Kafka loses a record that was read, an operator goes back, and PostgreSQL then forgets that, in the middle of a
+    batch: the number is the right one, and the record before it is not."""
+    world, one = script.world, script.one
+    script.promised("job-0")
+    script.ingest(one)
+    world.back_up()
+    world.log.lose(1)
+    world.excused |= {"cmd-job-0", "job-0"}
+    script.promised("job-1")
+    script.promised("job-2")
+    script.ingest(one, rounds=3)
+    script.step(world.rewind)
+    while one.next != 1:
+        one.batch = one.batch[:1]
+        script.step(lambda: consuming.apply(world, one, script.rng, well=True))
+        script.fetch(one)
+    while not one.batch:
+        script.fetch(one)
+    one.unsure = unsure
+    script.step(world.fail_over)
+    assert one.connect()
+    for _ in range(4):
+        script.step(lambda: consuming.apply(world, one, script.rng, well=True))
+        script.fetch(one)
+
+
 def a_claim_that_was_lost(script: Script) -> None:
     """The new primary has the session, but not the claim: the worker must let go before others claim."""
     script.promised("job-0")
@@ -141,6 +112,29 @@ def a_claim_that_was_lost(script: Script) -> None:
         script.beat(script.one)
         script.beat(script.two)
         script.claim(script.two)
+
+
+def claims_at_once(script: Script) -> None:
+    """A fail-over forgets a claim, and another process claims before its worker can know."""
+    script.promised("job-0")
+    script.ingest(script.one)
+    script.world.back_up()
+    script.claim(script.one)
+    assert script.two.connect()
+    script.step(script.world.fail_over)
+    for _ in range(3):
+        script.claim(script.two)
+
+
+def an_answer_that_slept(script: Script) -> None:
+    """A process freezes between the commit of its claim and the answer, and wakes when others run the job."""
+    world, one = script.world, script.one
+    script.promised("job-0")
+    script.ingest(one)
+    script.step(lambda: working.claim(world, one, Always(0.01)))
+    assert one.frozen and one.claimed
+    script.others_take_over(script.two)
+    script.step(lambda: wake(world, one, Always(0.3)))
 
 
 def a_clock_that_jumps(script: Script) -> None:
@@ -180,7 +174,12 @@ SCHEDULES: dict[str, Callable[[Script], None]] = {
     "an end after the reaper": an_end_after_the_reaper,
     "two restores": two_restores,
     "a batch in hand": a_batch_in_hand,
+    "two pasts": two_pasts,
+    "two pasts, and an unclear end": partial(two_pasts, unsure=True),
     "a claim that was lost": a_claim_that_was_lost,
+    "claims at once": claims_at_once,
+    "an answer that slept": an_answer_that_slept,
     "a clock that jumps": a_clock_that_jumps,
     "a child while its parent ends": a_child_while_its_parent_ends,
+    **OUTSIDE,
 }

@@ -18,10 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from tests.protocol.chance import CHOICES, do, settle_down, walk
 from tests.protocol.rules import Rules
-from tests.protocol.schedules import SCHEDULES, Script
+from tests.protocol.schedules import SCHEDULES
+from tests.protocol.script import Script
 from tests.protocol.world import World
 
-STEPS = int(os.environ.get("JOBYARD_PROTOCOL_STEPS", "200000"))
+STEPS = int(os.environ.get("JOBYARD_PROTOCOL_STEPS", "150000"))
 SEED = int(os.environ.get("JOBYARD_PROTOCOL_SEED", "20260101"))
 LEAST = 100_000
 taken = 0

@@ -9,7 +9,8 @@ import pytest
 from tests.protocol.chance import settle_down, walk
 from tests.protocol.database import Broken
 from tests.protocol.mutants import MUTANTS, Mutant
-from tests.protocol.schedules import SCHEDULES, Script
+from tests.protocol.schedules import SCHEDULES
+from tests.protocol.script import Script
 from tests.protocol.world import World
 
 BUDGET = 600_000

@@ -94,6 +94,9 @@ def tool_ends(world: World, process: Process, rng: Random, *, well: bool = False
     if not well and fate < 0.05:
         return
     good = well or fate < 0.6
+    if good and fate < 0.4 and not world.shelf.store(world, key):
+        process.running.add(key)
+        return
     process.outcomes[key] = Cause.SUCCEEDED if good else rng.choice((Cause.ERROR, Cause.TIMEOUT, Cause.INTERRUPTED))
 
 
@@ -122,8 +125,8 @@ def begin_slow(world: World, process: Process) -> None:
     key, db = min(process.outcomes), process.db
     assert process.session is not None
     db.locked[key[0]] = process.name
-    process.slow = Slow(key, process.session, db.new_outbox_id(), list(db.edges.get(key[0], ())))
-    process.kept.add(process.slow.number)
+    process.slow = Slow(key, process.session, db.new_outbox_id(), list(db.edges.get(key[0], ())), db.begin())
+    process.keep([process.slow.number], [None])
 
 
 def commit_slow(world: World, process: Process, rng: Random) -> None:
@@ -132,6 +135,7 @@ def commit_slow(world: World, process: Process, rng: Random) -> None:
     if slow is None:
         return
     process.db.locked.pop(slow.key[0], None)
+    process.db.open_xids.discard(slow.xid)
     if slow.key not in process.outcomes or slow.session != process.session or rng.random() < 0.1:
         return
     _record(world, process, slow.key, process.outcomes.pop(slow.key), slow=slow)
@@ -154,6 +158,7 @@ def _record(world: World, process: Process, key: Key, cause: Cause, *, slow: Slo
     db.running_counter -= job.job_id in db.limited
     if step.state is S.SUCCEEDED:
         db.results[job.job_id] += 1
+        world.shelf.outputs[(job.job_id, rules.incarnation_of(db.epoch, job.born_ms), job.event_no + 1)] = key
         if db.results[job.job_id] > 1:
             raise Broken("I4", f"{job.job_id} has two results")
     db.move(job, step, rules, at=world.now, number=slow.number if slow else None)

@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jobyard_common.messaging import outbox
 from jobyard_common.messaging.outbox import Relay, pack_headers
 from jobyard_common.messaging.publisher import OutRecord, PublishFailed, Sent
-from jobyard_common.messaging.relaying import round_begins, round_ended, sort_answers
+from jobyard_common.messaging.relaying import MOST_MISSING, Horizon, Numbers, keeps, sort_answers
 from jobyard_common.telemetry.tracing import Tracer
 
 
@@ -32,7 +34,7 @@ def record(number: int) -> OutRecord:
 
 def relay(*, keeping: bool = True) -> Relay:
     made = Relay(None, None, tracer=Tracer("test"), lock_name="test")  # type: ignore[arg-type]
-    made._keeping = keeping
+    made._numbers = Numbers() if keeping else None
     return made
 
 
@@ -76,10 +78,15 @@ def test_a_relay_that_does_not_own_all_shards_keeps_nothing() -> None:
 def test_memory_is_bounded_and_forgetting_starts_a_full_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "MOST_KEPT", 3)
     made, table = relay(), Table(1, 2, 3, 4)
+    assert made._numbers is not None
     keep(made, 1, 2, 3)
-    made._from = 4
+    made._numbers.looked([1, 2, 3], {}, whole=True)
+    made._numbers.look(Horizon(7, 7), top=3)
+    made._numbers.look(Horizon(7, 7), top=3)
+    made._numbers.looked([], {}, whole=True)
+    assert made._numbers.begins({}) == 4
     keep(made, 4)
-    assert made._from == 0
+    assert made._numbers.begins(made._kept) == 1
     assert records(made, table, 3, 4) == [b"table 3", b"memory 4"]
 
 
@@ -88,16 +95,130 @@ def test_ids_and_records_belong_together() -> None:
         relay().keep([1, 2], [record(1)])
 
 
-def test_a_round_begins_behind_the_last_one_or_at_what_was_kept_and_overtaken() -> None:
-    assert round_begins(10, {}, full=False) == 10
-    assert round_begins(10, {12, 15}, full=False) == 10
-    assert round_begins(10, {7, 15}, full=False) == 7
-    assert round_begins(10, {7}, full=True) == 0
+def settled(numbers: Numbers) -> None:
+    """Every transaction of a number so far has ended, and a round has seen it."""
+    numbers.look(Horizon(5, 5), top=numbers.top)
+    numbers.look(Horizon(5, 5), top=numbers.top)
+    numbers.looked([], (), whole=True)
 
 
-def test_a_round_ends_behind_its_numbers_only_if_all_were_our_own() -> None:
-    assert round_ended([3, 4, 6], {3, 4, 6, 9}) == 7
-    assert round_ended([3, 4, 6], {3, 6}) == 0
+def test_a_relay_begins_at_the_beginning_until_every_older_transaction_has_ended() -> None:
+    numbers = Numbers()
+    assert numbers.begins(()) == 1
+    numbers.looked([10**9], (), whole=True)
+    numbers.look(Horizon(4, 8), top=numbers.top)
+    numbers.looked([10**9 + 1], (), whole=True)
+    assert numbers.begins(()) == 1
+    numbers.look(Horizon(7, 9), top=numbers.top)
+    assert numbers.begins(()) == 1, "one of them is still open"
+    numbers.look(Horizon(8, 9), top=numbers.top)
+    assert numbers.begins(()) == 1, "they have ended, and nobody has looked since"
+    numbers.looked([], (), whole=True)
+    assert numbers.begins(()) == 10**9 + 2
+
+
+def test_a_round_begins_behind_the_last_one_or_at_what_is_kept() -> None:
+    numbers = Numbers()
+    settled(numbers)
+    numbers.note([1, 2, 3])
+    assert numbers.begins({2, 3}) == 2
+    numbers.looked([2, 3], {2, 3}, whole=True)
+    assert numbers.begins(()) == 4
+
+
+def test_a_number_that_did_not_appear_holds_the_next_round_until_it_does() -> None:
+    numbers = Numbers()
+    numbers.note([1, 2, 5])
+    numbers.note([7, 8])
+    assert numbers.begins(()) == 3
+    numbers.note([3])
+    assert numbers.begins(()) == 4
+    numbers.looked([4, 6], (), whole=True)
+    assert numbers.begins(()) == 9
+
+
+def test_what_was_rolled_back_is_given_up_when_its_transaction_has_ended() -> None:
+    numbers = Numbers()
+    numbers.note([1, 4])
+    numbers.look(Horizon(10, 20), top=numbers.top)
+    numbers.note([6])
+    numbers.look(Horizon(20, 30), top=numbers.top)
+    assert numbers.looked([1], [1, 4, 6], whole=True) == [4]
+    assert numbers.begins([6]) == 5, "2, 3 and 4 will never come; 5 may"
+    assert numbers.begins([]) == 5
+
+
+def test_a_round_that_was_cut_short_settles_only_what_it_saw() -> None:
+    numbers = Numbers()
+    numbers.note([100])
+    numbers.doubt()
+    settled_at = Horizon(5, 5)
+    numbers.look(settled_at, top=100)
+    numbers.look(settled_at, top=100)
+    numbers.looked([10, 20], (), whole=False)
+    assert numbers.begins(()) == 21
+    numbers.looked([30, 100], (), whole=False)
+    assert numbers.begins(()) == 101
+
+
+def test_after_a_doubt_everything_is_looked_at_again() -> None:
+    numbers = Numbers()
+    numbers.note([1, 2, 3])
+    settled(numbers)
+    assert numbers.begins(()) == 4 and not numbers.is_open(())
+    numbers.doubt()
+    assert numbers.begins(()) == 1 and numbers.is_open(())
+
+
+def test_a_gap_too_wide_to_count_is_looked_through() -> None:
+    numbers = Numbers()
+    numbers.note([1])
+    numbers.note([MOST_MISSING + 10])
+    assert numbers.begins(()) == 1 and not numbers._missing
+
+
+@given(st.data())
+def test_a_round_never_begins_above_what_is_committed(data: st.DataObject) -> None:
+    """Writers here and elsewhere are given numbers and commit or roll back whenever they like."""
+    numbers, kept = Numbers(), set[int]()
+    top, next_xid = 0, 1
+    running: dict[int, list[int]] = {}
+    table: set[int] = set()
+    for _ in range(data.draw(st.integers(1, 40))):
+        what = data.draw(st.sampled_from(("begin", "number", "commit", "roll back", "look", "round", "round", "fail")))
+        if what == "begin":
+            running[next_xid] = []
+            next_xid += 1
+        elif what in ("number", "commit", "roll back"):
+            if not running:
+                continue
+            xid = data.draw(st.sampled_from(sorted(running)))
+            if what == "number":
+                count = data.draw(st.integers(1, 3))
+                given = list(range(top + 1, top + 1 + count))
+                top += count
+                running[xid] += given
+                if data.draw(st.booleans()):
+                    numbers.note(given)
+                    kept.update(given)
+            else:
+                table.update(running.pop(xid) if what == "commit" else running.pop(xid)[:0])
+        elif what == "look":
+            numbers.look(Horizon(min(running, default=next_xid), next_xid), top=numbers.top)
+        else:
+            first, limit = numbers.begins(kept), data.draw(st.integers(1, 4))
+            assert first <= min(table, default=first), (first, table)
+            found = sorted(number for number in table if number >= first)[:limit]
+            kept.difference_update(numbers.looked(found, kept, whole=len(found) < limit))
+            if what == "fail":
+                numbers.doubt()
+            else:
+                table.difference_update(found)
+                kept.difference_update(found)
+
+
+def test_only_the_owner_of_all_shards_keeps() -> None:
+    assert keeps(4, shards=4) and not keeps(3, shards=4) and not keeps(0, shards=4)
 
 
 def test_a_row_goes_for_an_acknowledgement_or_into_the_grave_and_else_stays() -> None:
@@ -107,16 +228,21 @@ def test_a_row_goes_for_an_acknowledgement_or_into_the_grave_and_else_stays() ->
 
 
 class Shared:
-    """An outbox that two processes write: what is committed, and what was published of it."""
+    """An outbox that two processes write: what is committed, what was published, which transactions run."""
 
     def __init__(self) -> None:
         self.rows: list[int] = []
         self.published: list[int] = []
+        self.horizon = Horizon(1, 1)
+        self.asked: list[int] = []
         self.grew = asyncio.Event()
 
     async def fetch(self, query: str, *given: Any) -> list[tuple[Any, ...]]:
+        if query == outbox.HORIZON:
+            return [self.horizon]
         if query == outbox.READ:
             return [(number, "t", b"k", b"%d" % number, pack_headers([("n", b"1")])) for number in given[0]]
+        self.asked.append(given[0])
         return [(number,) for number in sorted(self.rows) if number >= given[0]]
 
     async def execute(self, _query: str, numbers: list[int]) -> None:
@@ -139,21 +265,25 @@ def test_what_another_process_committed_late_is_not_overtaken() -> None:
     async def story() -> None:
         table = Shared()
         made = Relay(None, table, tracer=Tracer("test"), lock_name="test", poll_s=3600)  # type: ignore[arg-type]
-        made._keeping = True
-        made._from = 1
         rounds = asyncio.create_task(made._rounds(table, list(range(outbox.SHARDS))))  # type: ignore[arg-type]
-        keep(made, 101)
-        table.rows = [101]
-        await table.until(101)
-        # A job that the other process claimed (100) and finished (110) while we published 101.
-        table.rows = [100, 110]
+        await asyncio.sleep(0)
+        assert made._numbers is not None
+        made._numbers.note([100])
+        settled(made._numbers)
+        keep(made, 102)
+        table.rows = [102]
         made.wake()
-        await table.until(101, 100, 110)
-        # From now on nothing of our own goes before what it may still commit.
-        keep(made, 120)
-        table.rows = [115, 120]
+        await table.until(102)
+        # The other process had 101 and commits it now; then its job goes on here.
+        keep(made, 103)
+        table.rows = [101, 103]
         made.wake()
-        await table.until(101, 100, 110, 115, 120)
+        await table.until(102, 101, 103)
+        keep(made, 104)
+        table.rows = [104]
+        made.wake()
+        await table.until(102, 101, 103, 104)
+        assert table.asked[-1] > 100, "nothing is missing: no need to begin at the beginning"
         rounds.cancel()
 
     asyncio.run(story())

@@ -1,12 +1,10 @@
-"""Where a consumer goes on, and what a relay does next."""
+"""Where a consumer goes on."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobyard_common.messaging.publisher import PublishFailed, Sent
-from jobyard_common.messaging.relaying import round_begins, round_ended, sort_answers
 from jobyard_common.messaging.resume import Look, Lost, Resume, goes_on, look, resume
 
 
@@ -42,19 +40,6 @@ def test_nothing_is_good_but_what_was_asked_for(offset: int, at: int, wanted: by
 
 
 def test_a_batch_is_not_repeated_over_commits_that_were_forgotten() -> None:
-    assert goes_on(held=5, stored=5) and goes_on(held=5, stored=6)
-    assert not goes_on(held=5, stored=4)
-
-
-def test_a_round_begins_behind_the_last_only_for_rows_of_ones_own() -> None:
-    assert round_ended([3, 4], {3, 4, 9}) == 5
-    assert round_ended([3, 4], {4}) == 0
-    assert round_begins(5, {9}, full=False) == 5
-    assert round_begins(5, {2, 9}, full=False) == 2
-    assert round_begins(5, {9}, full=True) == 0
-
-
-def test_only_an_acknowledged_record_is_done() -> None:
-    answers = [Sent(0, 1), PublishFailed("too large", permanent=True), PublishFailed("no answer")]
-    found = sort_answers([1, 2, 3], answers)
-    assert found.done == [1] and found.refused == [(2, "too large")] and len(found.failed) == 1
+    assert goes_on(held=(5, b"a"), stored=(5, b"a")) and not goes_on(held=(5, b"a"), stored=(6, b"b"))
+    assert not goes_on(held=(5, b"a"), stored=(4, b"z"))
+    assert not goes_on(held=(5, b"a"), stored=(5, b"b")), "the same number behind another record"

@@ -37,11 +37,14 @@ class Consumer:
         return {row: self.ends[row] for row in asked}
 
 
-def placed(*, at: int, stopped: tuple[int, ...] = (), partitions: tuple[int, ...] = (0,)) -> Any:
+def placed(
+    *, at: int, stopped: tuple[int, ...] = (), held: tuple[int, ...] = (), partitions: tuple[int, ...] = (0,)
+) -> Any:
     return SimpleNamespace(
         assigned={TopicPartition("t", number) for number in partitions},
         positions=dict.fromkeys(partitions, at),
         stopped=dict.fromkeys(stopped, "lost records"),
+        waiting=lambda: dict.fromkeys(held, "its queue is full"),
     )
 
 
@@ -65,6 +68,13 @@ def test_records_that_wait_and_are_not_applied_bite() -> None:
 
 def test_a_consumer_that_is_through_is_left_alone() -> None:
     asyncio.run(watched(Consumer({HERE: 7}), placed(at=7)))
+
+
+def test_a_partition_that_has_to_wait_is_left_alone_and_hides_no_other() -> None:
+    there = TopicPartition("t", 1)
+    asyncio.run(watched(Consumer({HERE: 10, there: 7}), placed(at=7, held=(0,), partitions=(0, 1))))
+    with pytest.raises(Stalled, match="2 records wait"):
+        asyncio.run(watched(Consumer({HERE: 10, there: 9}), placed(at=7, held=(0,), partitions=(0, 1))))
 
 
 def test_one_that_rests_on_purpose_is_left_alone() -> None:

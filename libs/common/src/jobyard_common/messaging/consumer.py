@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -27,18 +27,19 @@ from jobyard_common.messaging.bounded import bounded, first_of
 from jobyard_common.messaging.identity import identity_of
 from jobyard_common.messaging.inbound import Inbound, Refused, dead_letter, inbound_of
 from jobyard_common.messaging.kafka import METADATA_MAX_AGE_MS, REQUEST_TIMEOUT_MS, SESSION_TIMEOUT_MS, KafkaSettings
-from jobyard_common.messaging.placement import Placement
+from jobyard_common.messaging.placement import Hold, Placement, told
+from jobyard_common.messaging.process_spans import process_spans
 from jobyard_common.messaging.watchdog import Stalled, Watchdog
 from jobyard_common.runtime.backoff import delays
 from jobyard_common.runtime.crash import crash
 from jobyard_common.runtime.supervisor import Component
 from jobyard_common.telemetry import metrics
-from jobyard_common.telemetry.context import parse
 from jobyard_common.telemetry.logging import get_logger
-from jobyard_common.telemetry.tracing import Kind, Span, Tracer, messaging
+from jobyard_common.telemetry.tracing import Tracer
 
 log = get_logger("consumer")
 Apply = Callable[[Connection, list[Inbound]], Awaitable[Sequence[Refused]]]
+Prepare = Callable[[list[Inbound]], Awaitable[Mapping[int, Hold]]]
 LOOK_EVERY_S = 3.0
 LEAST_RECORDS = 10
 
@@ -48,7 +49,9 @@ class ConsumerLoop(Component):
 
     `apply` runs inside the transaction and returns the records that it refuses; it must be repeatable and must not
     commit. `after_commit` is called once a batch is durable. `paused` may hold back the next batch for as long as
-    what it needs is away. Batches begin at least `pace_s` apart, so that they grow with the load.
+    what it needs is away. Batches begin at least `pace_s` apart, so that they grow with the load. `prepare` sees a
+    batch before its transaction begins, may ask others, and says which partitions wait from which record on; the
+    others go on. It must be repeatable, too.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class ConsumerLoop(Component):
         after_commit: Callable[[], None] | None = None,
         paused: Callable[[], bool] | None = None,
         pace_s: float = 0.0,
+        prepare: Prepare | None = None,
     ) -> None:
         super().__init__()
         self.name = f"consumer {topic.name}"
@@ -80,6 +84,7 @@ class ConsumerLoop(Component):
         self._after_commit = after_commit
         self._paused = paused
         self._pace_s = pace_s
+        self._prepare = prepare
         self._batch_at = 0.0
         self._placement: Placement | None = None
         self._draining = False
@@ -105,6 +110,8 @@ class ConsumerLoop(Component):
             return Check("degraded", rows, critical=False)
         if not placement.assigned:
             return Check("degraded", "no partition is assigned", critical=False)
+        if waits := placement.waiting():
+            return Check("degraded", told(waits), critical=False)
         return Check("ok")
 
     async def _run(self) -> None:
@@ -175,6 +182,7 @@ class ConsumerLoop(Component):
             await asyncio.sleep(0.25)
             return
         self._busy = True
+        placement.release()
         try:
             await placement.settle()
         except Exception as error:
@@ -220,6 +228,8 @@ class ConsumerLoop(Component):
                     # What was committed before the failure must not be applied again from memory.
                     stored = await placement.reload()
                     batch = [record for record in batch if record.offset >= stored.get(record.partition, 0)]
+                if batch and self._prepare is not None:
+                    batch = placement.hold(await self._prepare(batch), batch)
                 if batch:
                     await self._apply_batch(batch, placement)
                 return
@@ -251,7 +261,7 @@ class ConsumerLoop(Component):
     async def _transaction(self, batch: list[Inbound], placement: Placement, *, refused: Refused | None) -> None:
         crash("K4")
         moves = placement.moves(batch)
-        spans = self._spans(batch)
+        spans = process_spans(self._tracer, batch, topic=self._topic.name, group=self._group)
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 await offsets.move(connection, moves, identity=placement.identity, topic=self._kafka.topic(self._topic))
@@ -276,25 +286,3 @@ class ConsumerLoop(Component):
         metrics.CONSUMED.labels(topic=self._topic.name).inc(len(batch))
         if self._after_commit is not None:
             self._after_commit()
-
-    def _spans(self, batch: list[Inbound]) -> list[Span]:
-        """A process span for each sampled record, under and linked to its send; the others keep their context."""
-        spans: list[Span] = []
-        if not self._tracer.exporting:
-            return spans
-        for record in batch:
-            parent = parse(record.header("traceparent"))
-            if parent is None or not parent.sampled:
-                continue
-            attributes = messaging("process", self._topic.name, key=(record.key or b"").decode(errors="replace"))
-            attributes["messaging.consumer.group.name"] = self._group
-            attributes["messaging.destination.partition.id"] = str(record.partition)
-            attributes["messaging.kafka.offset"] = record.offset
-            attributes["messaging.message.id"] = record.header("ce_id")
-            attributes["messaging.message.conversation_id"] = record.header("ce_correlationid")
-            attributes["correlation.id"] = record.header("ce_correlationid")
-            name = f"process {self._topic.name}"
-            span = self._tracer.span(name, kind=Kind.CONSUMER, parent=parent, links=[parent], attributes=attributes)
-            record.trace = span.context
-            spans.append(span)
-        return spans

@@ -7,6 +7,7 @@ readers know events by their number.
 
 What is published, and in which order, the table alone decides; the records of this process's own transactions stay in
 memory until then (`keep`), so that only their numbers are read back. A number that was never committed is never read.
+Where a round begins, `relaying.Numbers` knows: no lower than it must, and never above a row that somebody commits late.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import contextlib
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 
+import asyncpg
 import msgspec
 
 from jobyard_common.contracts.envelope import Headers
@@ -23,7 +25,7 @@ from jobyard_common.contracts.telemetry import Check
 from jobyard_common.db.connection import Connection, Pool
 from jobyard_common.db.errors import is_retryable
 from jobyard_common.messaging.publisher import OutRecord, Publisher, Sent, key_bytes
-from jobyard_common.messaging.relaying import round_begins, round_ended, sort_answers
+from jobyard_common.messaging.relaying import Horizon, Numbers, keeps, sort_answers
 from jobyard_common.runtime.backoff import delays
 from jobyard_common.runtime.crash import crash
 from jobyard_common.runtime.supervisor import Component
@@ -38,6 +40,8 @@ SELECT * FROM unnest($1::smallint[], $2::text[], $3::bytea[], $4::bytea[], $5::b
 """
 TAKE = "SELECT id FROM outbox WHERE id >= $1 AND bucket % 4 = ANY($2::int[]) ORDER BY id LIMIT $3"
 TAKE_ALL = "SELECT id FROM outbox WHERE id >= $1 ORDER BY id LIMIT $2"
+# The end of a snapshot may lie below transactions that run; a number of one's own lies above all that was given.
+HORIZON = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_current_xact_id()::text::bigint"
 READ = "SELECT id, topic, key, value, headers FROM outbox WHERE id = ANY($1::bigint[])"
 # A queue is short and its statistics never true: without this, one guess more is a scan over all dead rows.
 BY_INDEX = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off"
@@ -51,9 +55,6 @@ log = get_logger("relay")
 _headers_out = msgspec.msgpack.Encoder()
 _headers_in = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
 MOST_KEPT = 20_000
-SHARED_S = 15.0
-"""So long after a row of another process every round begins at the beginning."""
-_LAST = 2**63 - 1
 OnSent = Callable[[Sequence[tuple[OutRecord, Sent]]], None]
 
 
@@ -115,9 +116,8 @@ class Relay(Component):
         self._idle = asyncio.Event()
         self._draining = False
         self._kept: dict[int, OutRecord] = {}
-        self._keeping = False
-        self._from = 0
-        self._shared_until = 0.0
+        self._numbers: Numbers | None = None
+        """None while this process does not own all shards: then it cannot account for numbers."""
         self.pending_since: float | None = None
 
     def wake(self) -> None:
@@ -126,11 +126,12 @@ class Relay(Component):
     def keep(self, ids: Sequence[int], records: Sequence[OutRecord]) -> None:
         """Remember records whose rows have these ids, in this order, before or after their commit. Needs no care:
         what is forgotten is read from the table, and what was rolled back is never asked for."""
-        if not self._keeping:
+        if self._numbers is None or not ids:
             return
+        self._numbers.note(ids)
         if len(self._kept) + len(ids) > MOST_KEPT:
             self._kept.clear()
-            self._from = 0
+            self._numbers.doubt()
         self._kept.update(zip(ids, records, strict=True))
 
     async def start(self) -> None:
@@ -158,8 +159,13 @@ class Relay(Component):
                     shards = await self._own(connection)
                     if shards:
                         pauses = delays(first_s=0.2, cap_s=3.0)
-                        await connection.execute(BY_INDEX)
-                        await self._relay(connection, shards)
+                        try:
+                            await connection.execute(BY_INDEX)
+                            await self._relay(connection, shards)
+                        finally:
+                            # Its locks and settings are not for whoever would get it next; it may be gone already.
+                            with contextlib.suppress(asyncpg.InterfaceError):
+                                connection.terminate()
             except Exception as error:
                 if not is_retryable(error):
                     raise
@@ -174,56 +180,67 @@ class Relay(Component):
         return found
 
     async def _relay(self, connection: Connection, shards: list[int]) -> None:
-        """Until the connection fails: the locks are ours exactly as long as it lives.
-
-        While everything comes from memory, a round begins behind the last one, or at what was kept and not yet seen.
-        Else, and once a poll, it begins at the beginning: other commits may have been overtaken.
-        """
-        # Numbers may come again with another content after a fail-over, which no connection survives.
-        self._kept.clear()
-        self._keeping, self._from = len(shards) == SHARDS, 0
+        """Until the connection fails: the locks are ours exactly as long as it lives."""
         try:
             await self._rounds(connection, shards)
         finally:
-            self._keeping = False
-            self._kept.clear()
+            self._forget(0)
+
+    def _forget(self, owned: int) -> None:
+        """Begin to know anew. Numbers may come again with another content after a fail-over, which no connection
+        survives; and what others relayed until now has gaps that mean nothing here."""
+        self._kept.clear()
+        self._numbers = Numbers() if keeps(owned, shards=SHARDS) else None
 
     async def _rounds(self, connection: Connection, shards: list[int]) -> None:
+        """A round begins where `Numbers` says; once a poll at the beginning, whatever happened."""
+        self._forget(len(shards))
         polls, clock, from_start_at = 0, asyncio.get_running_loop().time, 0.0
         while True:
             self._wake.clear()
-            full = clock() - from_start_at > self._poll_s or clock() < self._shared_until
-            first = round_begins(self._from, self._kept, full=full)
-            if first == 0:
+            full = self._numbers is None or clock() - from_start_at > self._poll_s
+            if full:
                 from_start_at = clock()
-            if len(shards) == SHARDS:
-                found = await connection.fetch(TAKE_ALL, first, self._batch)
-            else:
-                found = await connection.fetch(TAKE, first, shards, self._batch)
+                await self._look(connection)
+            found = await self._take(connection, shards, full=full)
             if found:
-                ids = [row[0] for row in found]
-                self._from = round_ended(ids, self._kept)
-                if any(number not in self._kept for number in ids):
-                    self._shared_until = clock() + SHARED_S
-                    if first:
-                        # Another process writes here, and what it committed late stands before: order is by number.
-                        continue
-                if not await self._publish(connection, ids):
-                    self._from = 0
+                if not await self._publish(connection, found):
+                    if self._numbers is not None:
+                        self._numbers.doubt()
                     await asyncio.sleep(0.5)
                 continue
-            if first == 0:
+            if full:
                 self.pending_since = None
                 self._idle.set()
             try:
-                await asyncio.wait_for(self._wake.wait(), 0.0 if self._draining and first else self._poll_s)
+                await asyncio.wait_for(self._wake.wait(), 0.0 if self._draining and not full else self._poll_s)
             except TimeoutError:
-                self._from = 0
-                self._kept.clear()
+                from_start_at = 0.0
                 polls += 1
                 if polls % 30 == 0 and len(shards) < SHARDS:
-                    shards = sorted(set(shards) | set(await self._own(connection)))
-                    self._keeping = len(shards) == SHARDS
+                    more = await self._own(connection)
+                    if more:
+                        shards = sorted({*shards, *more})
+                        self._forget(len(shards))
+
+    async def _look(self, connection: Connection) -> None:
+        """Once a poll, and only if a number is open: which transactions have ended since the last look."""
+        numbers = self._numbers
+        if numbers is not None and numbers.is_open(self._kept):
+            top = numbers.top
+            oldest, following = (await connection.fetch(HORIZON))[0]
+            numbers.look(Horizon(oldest, following), top=top)
+
+    async def _take(self, connection: Connection, shards: list[int], *, full: bool) -> list[int]:
+        """The numbers of this round."""
+        numbers = self._numbers
+        if numbers is None:
+            return [row[0] for row in await connection.fetch(TAKE, 0, shards, self._batch)]
+        first = 0 if full else numbers.begins(self._kept)
+        found = [row[0] for row in await connection.fetch(TAKE_ALL, first, self._batch)]
+        for number in numbers.looked(found, self._kept, whole=len(found) < self._batch):
+            del self._kept[number]
+        return found
 
     async def _publish(self, connection: Connection, ids: list[int]) -> bool:
         """Publish a batch and delete what was acknowledged; False when something has to be tried again."""
@@ -253,10 +270,12 @@ class Relay(Component):
             await connection.execute(BURY, number, why)
         if answered.done:
             await connection.execute(DELETE, answered.done)
+            for number in answered.done:
+                self._kept.pop(number, None)
         if answered.failed:
             log.warning("relay.unacknowledged", records=len(answered.failed), error=str(answered.failed[0]))
             return False
-        for number in ids:
+        for number, _ in answered.refused:
             self._kept.pop(number, None)
         if self._on_sent is not None:
             self._on_sent([(r, a) for r, a in zip(records, answers, strict=True) if isinstance(a, Sent)])

@@ -10,8 +10,9 @@ are other ones, and nothing was lost that anybody could still find.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.client import ConnectionGroup
 
@@ -28,8 +29,32 @@ from jobyard_common.telemetry.logging import get_logger
 
 log = get_logger("placement")
 REMIND_EVERY_S = 60.0
+HOLD_S = 1.0
+HELD_GRACE_S = 5.0
+"""So long after its pause a partition still counts as one that waits: its record is read and looked at again."""
 
-__all__ = ["Placement", "cluster_id_of"]
+__all__ = ["Hold", "Placement", "cluster_id_of", "told"]
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """A partition waits from this record on, because of what the text says; it is looked at again after a moment."""
+
+    offset: int
+    why: str
+
+
+def told(waits: Mapping[int, str]) -> str:
+    """Partitions that wait, by why."""
+    by_why: dict[str, list[str]] = {}
+    for number, why in sorted(waits.items()):
+        by_why.setdefault(why, []).append(str(number))
+    return "; ".join(f"partition {', '.join(numbers)} waits: {why}" for why, numbers in by_why.items())[:500]
+
+
+class _Held(msgspec.Struct):
+    why: str
+    until: float
+    paused: bool = True
 
 
 class Placement(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -57,6 +82,7 @@ class Placement(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stopped_at: dict[int, offsets.Position] = {}
         self._links: dict[TopicPartition, object] = {}
         self._reminded_at = 0.0
+        self._held: dict[int, _Held] = {}
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         self.forget()
@@ -65,6 +91,8 @@ class Placement(ConsumerRebalanceListener):  # type: ignore[misc]
         """Nothing is assigned any more."""
         for number in self.stopped:
             metrics.PARTITION_STOPPED.labels(topic=self._topic.name, partition=str(number)).set(0)
+        for number in list(self._held):
+            self._let_go(number)
         self.assigned.clear()
         self._unsettled.clear()
         self.positions.clear()
@@ -125,7 +153,8 @@ class Placement(ConsumerRebalanceListener):  # type: ignore[misc]
         known = await self._load([partition.partition for partition in self.assigned])
         for number, position in known.items():
             if number in self.positions:
-                if not goes_on(held=self.positions[number], stored=position.next):
+                held = (self.positions[number], self._before.get(number))
+                if not goes_on(held=held, stored=(position.next, position.fingerprint)):
                     raise offsets.Superseded
                 self.positions[number], self._before[number] = position.next, position.fingerprint
         return {number: position.next for number, position in known.items()}
@@ -180,6 +209,8 @@ class Placement(ConsumerRebalanceListener):  # type: ignore[misc]
         position = self.positions.get(number)
         if position is None or partition in self._unsettled or number in self.stopped or not records:
             return []
+        if self._held and (held := self._held.get(number)) is not None and held.paused:
+            return []
         wanted = self._verify.pop(number, None)
         first = records[0]
         print_of_first = first.fingerprint() if wanted is not None else b""
@@ -209,3 +240,39 @@ class Placement(ConsumerRebalanceListener):  # type: ignore[misc]
         """These are durable."""
         for step in moves:
             self.positions[step.partition], self._before[step.partition] = step.next, step.fingerprint
+            if self._held and (held := self._held.get(step.partition)) is not None and not held.paused:
+                self._let_go(step.partition)
+
+    def hold(self, holds: Mapping[int, Hold], batch: list[Inbound]) -> list[Inbound]:
+        """Stop reading these partitions for a moment; returns what of the batch comes before."""
+        if not holds:
+            return batch
+        until = time.monotonic() + HOLD_S
+        for number, found in holds.items():
+            if number not in self._held:
+                log.info("partition.held", topic=self._name, partition=number, offset=found.offset, reason=found.why)
+            self._held[number] = _Held(found.why, until)
+            metrics.PARTITION_HELD.labels(topic=self._topic.name, partition=str(number)).set(1)
+            self._consumer.pause(TopicPartition(self._name, number))
+        return [row for row in batch if row.partition not in holds or row.offset < holds[row.partition].offset]
+
+    def release(self) -> None:
+        """Read partitions again whose pause is over, from PostgreSQL's offset on."""
+        if not self._held:
+            return
+        now = time.monotonic()
+        for number, held in self._held.items():
+            partition = TopicPartition(self._name, number)
+            if held.paused and now >= held.until and partition in self.assigned:
+                held.paused = False
+                self._consumer.resume(partition)
+                self._unsettle(partition)
+
+    def waiting(self) -> dict[int, str]:
+        """Partitions that are held, and why."""
+        now = time.monotonic()
+        return {number: held.why for number, held in self._held.items() if now < held.until + HELD_GRACE_S}
+
+    def _let_go(self, number: int) -> None:
+        del self._held[number]
+        metrics.PARTITION_HELD.labels(topic=self._topic.name, partition=str(number)).set(0)

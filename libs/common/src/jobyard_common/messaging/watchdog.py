@@ -65,7 +65,7 @@ class Watchdog:
                 raise Stalled(f"{waiting} records wait, none applied for {time.monotonic() - since:.0f} s")
 
     async def _waiting(self) -> int:
-        """How many records of our partitions are not applied yet; partitions that were stopped do not count."""
+        """How many records of our partitions are not applied yet; partitions that stopped or wait do not count."""
         assigned = [row for row in self._placement.assigned if row.partition not in self._placement.stopped]
         if not assigned:
             return 0
@@ -73,9 +73,9 @@ class Watchdog:
             ends = await bounded(self._consumer.end_offsets(assigned), limit_s=ANSWER_WITHIN_S)
         except (KafkaError, OSError, TimeoutError):
             return 0
-        total = 0
+        total, waits = 0, self._placement.waiting()
         for partition, end in ends.items():
             lag = max(0, end - self._placement.positions.get(partition.partition, 0))
             metrics.CONSUMER_LAG.labels(topic=self._topic, partition=str(partition.partition)).set(lag)
-            total += lag
+            total += 0 if partition.partition in waits else lag
         return total

@@ -41,6 +41,9 @@ LOG_DROPPED = _counter("log_records_dropped", "Log records given up, by reason."
 PARTITION_STOPPED = _gauge(
     "kafka_partition_stopped", "1 while a partition is not read: Kafka lost records.", "topic", "partition"
 )
+PARTITION_HELD = _gauge(
+    "kafka_partition_held", "1 while the next record of a partition has to wait for others.", "topic", "partition"
+)
 RECORDS_EXPIRED = _counter("records_expired_unread", "Records that Kafka removed before they were applied.", "topic")
 CONSUMER_LAG = _gauge("kafka_consumer_lag_records", "Records not applied yet.", "topic", "partition")
 UPLOADED_BYTES = _counter("uploaded_bytes", "Bytes received by uploads.")

@@ -10,6 +10,8 @@ from jobyard_common.http.problems import Problem
 from jobyard_common.messaging.offsets import Progress
 from starlette.requests import Request
 
+from jobyard_executor.domain.barrier import has_passed
+
 HEADER = "x-jobyard-after"
 WAIT_S = 2.0
 POLL_S = 0.05
@@ -38,7 +40,7 @@ class Barrier:
         while True:
             rows = await self._pool.fetch(APPLIED, self._topic)
             applied = {row["partition"]: row["next"] for row in rows}
-            if all(applied.get(partition, 0) > offset for partition, offset in after.items()):
+            if has_passed(applied, after):
                 return True
             if time.monotonic() > deadline:
                 return False

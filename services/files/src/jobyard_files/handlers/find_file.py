@@ -9,8 +9,9 @@ from jobyard_common.runtime.clock import Clock
 
 from jobyard_files.domain.cause import by_system
 from jobyard_files.domain.file import GONE, File, FileState
+from jobyard_files.domain.held import Verdict
 from jobyard_files.domain.refusals import Refusal, Refused, not_found
-from jobyard_files.outbound.executor import Commits, Verdict
+from jobyard_files.outbound.executor import Commits
 from jobyard_files.store import events, files, sweeps
 from jobyard_files.store.sweeps import Attempt
 

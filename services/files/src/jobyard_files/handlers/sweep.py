@@ -24,8 +24,9 @@ from jobyard_common.telemetry.logging import get_logger
 
 from jobyard_files.domain.cause import by_system
 from jobyard_files.domain.file import File
+from jobyard_files.domain.held import Fate, Verdict, fate_of
 from jobyard_files.outbound.disk import Disk
-from jobyard_files.outbound.executor import Commits, Verdict
+from jobyard_files.outbound.executor import Commits
 from jobyard_files.store import blobs, events, sweeps
 
 log = get_logger("sweep")
@@ -92,10 +93,11 @@ class Sweep:
             verdict = await self._commits.verdict(attempt)
             if verdict is Verdict.UNKNOWN:
                 return
-            if verdict is Verdict.RUNNING:
+            fate = fate_of(verdict)
+            if fate is Fate.KEEP:
                 continue
             async with self._pool.acquire() as db, db.transaction():
-                if verdict is Verdict.COMMITTED:
+                if fate is Fate.RELEASE:
                     await self._tell(db, "released", await sweeps.release_held(db, attempt))
                 else:
                     await self._tell(db, "expired", await sweeps.expire_held(db, attempt, now=self._clock.now()))

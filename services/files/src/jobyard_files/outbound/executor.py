@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -11,18 +10,10 @@ from jobyard_common.http.internal import InternalClient, ServiceAway
 from jobyard_common.telemetry.logging import get_logger
 
 from jobyard_files.domain.cause import SYSTEM
+from jobyard_files.domain.held import Verdict
 from jobyard_files.store.sweeps import Attempt
 
 log = get_logger("executor")
-
-
-class Verdict(StrEnum):
-    """`RUNNING` and `UNKNOWN` are no reason to delete anything."""
-
-    COMMITTED = "committed"
-    DISCARDED = "discarded"
-    RUNNING = "running"
-    UNKNOWN = "unknown"
 
 
 class Commits(Protocol):

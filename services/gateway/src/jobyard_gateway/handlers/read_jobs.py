@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from jobyard_common.http.problems import Problem
 
 from jobyard_gateway.domain import views
 from jobyard_gateway.domain.permissions import Principal
+from jobyard_gateway.domain.telling import Tell, Word, tell
 from jobyard_gateway.outbound.answers import Answer, problem_of
 from jobyard_gateway.outbound.barrier import Barrier
 from jobyard_gateway.outbound.command_log import CommandLog, LogAway
@@ -42,32 +44,19 @@ class JobReader:
         """The job with its links."""
         path = f"/internal/v1/jobs/{_well_formed(job_id)}"
         params = {} if min_version is None else {"min_version": str(min_version)}
-        try:
-            answer = await self._ask(path, principal, params)
-        except (ServiceAway, Problem) as error:
-            if isinstance(error, Problem) and error.code != "not_found":
-                raise
-            promised = await self._promised(job_id, principal)
-            if promised is not None:
-                return Answer(promised, {})
-            if isinstance(error, ServiceAway):
-                raise _unsure() from None
-            answer = await self._ask_behind_all(job_id, path, principal, params)
+        answer, promised = await self._told(job_id, path, principal, params)
+        if answer is None:
+            return Answer(promised, {})
         return Answer(views.with_links(answer.content), _passed_on(answer))
 
     async def part(self, job_id: str, part: str, principal: Principal, params: Any = None) -> Answer:
         """`attempts`, `events`, `explain` or `result` of a job."""
         path = f"/internal/v1/jobs/{_well_formed(job_id)}/{part}"
-        try:
-            answer = await self._ask(path, principal, params)
-        except (ServiceAway, Problem) as error:
-            if isinstance(error, Problem) and error.code != "not_found":
-                raise
-            if await self._promised(job_id, principal) is not None:
-                raise _of_a_promise(part) from None
-            if isinstance(error, ServiceAway):
-                raise _unsure() from None
-            answer = await self._ask_behind_all(job_id, path, principal, params)
+        answer, promised = await self._told(job_id, path, principal, params)
+        if answer is None and part == "explain":
+            return Answer(views.explanation_of_promise(promised), {})
+        if answer is None:
+            raise _of_a_promise(part)
         body = answer.content
         if part == "result":
             body = views.result_with_urls(body, public_url=self._public_url)
@@ -94,18 +83,32 @@ class JobReader:
         except ServiceAway:
             raise _unsure() from None
 
-    async def _promised(self, job_id: str, principal: Principal) -> bytes | None:
-        try:
-            return await self._ledger.certain_view(job_id, tenant=principal.tenant)
-        except SpoolAway:
-            raise _unsure() from None
-
-    async def _ask_behind_all(self, job_id: str, path: str, principal: Principal, params: Any) -> httpx.Response:
-        """Ask again behind every command that anybody was promised so far; the spool was looked at before."""
-        try:
-            return await self._ask(path, principal, params, after=await self._log.after([job_id]))
-        except (LogAway, ServiceAway):
-            raise _unsure() from None
+    async def _told(
+        self, job_id: str, path: str, principal: Principal, params: Any
+    ) -> tuple[httpx.Response | None, bytes]:
+        """The executor's answer; or None, and what was promised and not taken in yet."""
+        executor = promises = behind = Word.UNASKED
+        answer: httpx.Response | None = None
+        promised: bytes | None = None
+        while True:
+            what = tell(executor=executor, promises=promises, behind=behind)
+            try:
+                if what is Tell.ASK:
+                    executor, answer = await _word(self._ask(path, principal, params))
+                elif what is Tell.ASK_PROMISES:
+                    promises = Word.SILENT
+                    promised = await self._ledger.certain_view(job_id, tenant=principal.tenant)
+                    promises = Word.NO if promised is None else Word.YES
+                elif what is Tell.ASK_BEHIND:
+                    behind = Word.SILENT
+                    after = await self._log.after([job_id])
+                    behind, answer = await _word(self._ask(path, principal, params, after=after))
+                elif what in (Tell.SHOW, Tell.PROMISED):
+                    return answer, promised or b""
+                else:
+                    raise Problem("not_found") if what is Tell.ABSENT else _unsure()
+            except (SpoolAway, LogAway):
+                continue
 
     async def _ask(self, path: str, principal: Principal, params: Any, *, after: str | None = None) -> httpx.Response:
         if after is None:
@@ -114,6 +117,18 @@ class JobReader:
         if answer.status_code >= 400:
             raise problem_of(answer)
         return answer
+
+
+async def _word(asked: Awaitable[httpx.Response]) -> tuple[Word, httpx.Response | None]:
+    """Raises Problem for every refusal but `not_found`."""
+    try:
+        return Word.YES, await asked
+    except ServiceAway:
+        return Word.SILENT, None
+    except Problem as refusal:
+        if refusal.code != "not_found":
+            raise
+        return Word.NO, None
 
 
 def _unsure() -> Problem:
