@@ -121,7 +121,7 @@ LIFECYCLE = (
 ATTEMPTS = (
     "SELECT job_id, attempt, fence, worker, verdict, started_at, finished_at FROM executor.attempt ORDER BY 1, 2, 3"
 )
-TIMELINE = "SELECT job_id, event_no, type, state, attempt FROM monitor.timeline ORDER BY job_id, incarnation, event_no"
+TIMELINE = "SELECT job_id, event_no, type, state, attempt FROM monitor.job_step ORDER BY job_id, incarnation, event_no"
 CONSUMED = "SELECT topic, partition, next FROM {schema}.consumer_offset"
 SCHEMAS = ("gateway", "executor", "files", "monitor")
 

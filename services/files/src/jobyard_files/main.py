@@ -12,7 +12,7 @@ from jobyard_common.db.migrate import migrate
 from jobyard_common.db.pool import create_pool
 from jobyard_common.http.internal import InternalClient
 from jobyard_common.http.server import HttpServer
-from jobyard_common.messaging.consumer import ConsumerLoop
+from jobyard_common.messaging.following import Follower
 from jobyard_common.messaging.kafka import KafkaSettings
 from jobyard_common.messaging.outbox import Relay
 from jobyard_common.messaging.publisher import Publisher
@@ -31,7 +31,7 @@ from jobyard_files.handlers.list_files import ListFiles
 from jobyard_files.handlers.live_uploads import LiveUploads
 from jobyard_files.handlers.locate_offset import LocateOffset
 from jobyard_files.handlers.read_content import ReadContent
-from jobyard_files.handlers.release_outputs import ReleaseOutputs
+from jobyard_files.handlers.release_outputs import ReleaseOutputs, concerns_files
 from jobyard_files.handlers.seal_file import Sealer
 from jobyard_files.handlers.store_output import OutputLimits, StoreOutput
 from jobyard_files.handlers.sweep import Sweep, SweepRules
@@ -48,7 +48,7 @@ from jobyard_files.settings import Settings
 
 SERVICE = "files"
 # Outputs are readable by their links at once; only the release of holds waits, and batches grow with the load.
-EVENTS_PACE_S = 0.1
+EVENTS_PACE_S, EVENTS_LONGEST_S = 0.1, 0.5
 
 
 def run_migrations(settings: Settings) -> None:
@@ -120,7 +120,7 @@ async def serve(settings: Settings) -> int:
         tombstone=timedelta(seconds=settings.tombstone_s),
     )
     sweep = Sweep(pool, disk, threads, commits=commits, relay=relay, clock=clock, rules=rules)
-    consumer = ConsumerLoop(
+    consumer = Follower(
         kafka,
         topic=JOBS_EVENTS,
         group=SERVICE,
@@ -130,6 +130,8 @@ async def serve(settings: Settings) -> int:
         tracer=tracer,
         max_records=5000,
         pace_s=EVENTS_PACE_S,
+        longest_s=EVENTS_LONGEST_S,
+        wanted=concerns_files,
         after_commit=relay.wake,
     )
 

@@ -27,7 +27,7 @@ REMOVED = (
     "messaging.destination_publish.name",
 )
 TABLES = (
-    "timeline ORDER BY job_id, incarnation, event_no",
+    "job_step ORDER BY job_id, incarnation, event_no",
     "job_state ORDER BY job_id",
     "file_timeline ORDER BY file_id, event_no",
     "job_progress ORDER BY job_id",

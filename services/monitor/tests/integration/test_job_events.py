@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-TIMELINE = "SELECT * FROM timeline ORDER BY job_id, incarnation, event_no"
+TIMELINE = "SELECT * FROM job_step ORDER BY job_id, incarnation, event_no"
 STATES = "SELECT * FROM job_state ORDER BY job_id"
 
 
@@ -49,7 +49,7 @@ def test_duplicates_and_disorder_change_nothing(bench: Any, records: Any) -> Non
         async with bench:
             await bench.apply(*events)
             once = await bench.rows(TIMELINE), await bench.rows(STATES)
-            await bench.pool.execute("TRUNCATE timeline, job_state")
+            await bench.pool.execute("TRUNCATE timeline, chapter, job_state")
             muddled = events + dice.sample(events, 30)
             dice.shuffle(muddled)
             for start in range(0, len(muddled), 7):
@@ -125,7 +125,7 @@ def test_an_event_that_cannot_be_stored_is_refused_alone(bench: Any, records: An
                 [(bad, "deserialization")],
                 [(bad, "validation")],
             )
-            assert await bench.rows("SELECT job_id FROM timeline") == [(job,)]
+            assert await bench.rows("SELECT job_id FROM job_step") == [(job,)]
 
     asyncio.run(go())
 

@@ -12,7 +12,7 @@ import pytest
 from jobyard_common.db.migrate import at_head, migrate
 from jobyard_common.db.pool import create_pool
 from jobyard_monitor.handlers.keep_tables import keep_tables
-from jobyard_monitor.store import audit, job_events, job_output, service_logs
+from jobyard_monitor.store import audit, chapters, job_events, job_output, service_logs
 from jobyard_monitor.store.partitions import KEYS
 
 FIRST = 10**9
@@ -84,7 +84,8 @@ def test_what_is_older_than_is_kept_goes(bench: Any, records: Any) -> None:
             short = replace(bench.retention, timeline=timedelta(days=2), audit=timedelta(days=2))
             kept = await keep_tables(bench.pool, retention=short, now=bench.clock.now() + timedelta(days=20))
             assert len(kept.dropped) > 10
-            for table in ("timeline", "job_log", "service_log", "job_progress", "file_timeline", "service", "audit"):
+            logs = ("job_log", "service_log", "job_progress", "service", "audit")
+            for table in ("timeline", "chapter", "file_timeline", *logs):
                 assert await bench.rows(f"SELECT count(*) FROM {table}") == [(0,)], table
             # an unfinished job is kept for as long as it is unfinished
             assert await bench.rows("SELECT state FROM job_state") == [("queued",)]
@@ -99,7 +100,8 @@ NOW = "2026-01-01T00:00:00Z"
 @pytest.mark.parametrize(
     ("query", "values"),
     [
-        pytest.param(job_events.STEPS, ("tnt_default", "{job}", 100), id="timeline"),
+        pytest.param(chapters.STEPS, ("tnt_default", "{job}", 100), id="timeline"),
+        pytest.param(chapters.CHAPTERS, ("tnt_default", "{job}", 100), id="chapters"),
         pytest.param(job_events.LIVE_COUNTS, ("tnt_default",), id="live counts"),
         pytest.param(job_events.FINISHED_COUNTS, ("tnt_default", "{future}"), id="finished counts"),
         pytest.param(job_output.LINES, ("tnt_default", "{job}", 0, None, None, 201), id="job log"),

@@ -17,7 +17,7 @@ from jobyard_files.domain.cause import Cause
 from jobyard_files.store import events, files, sweeps
 
 
-class _FilesOnly(msgspec.Struct, frozen=True):
+class _FilesOnly(msgspec.Struct, frozen=True, gc=False):
     files: dict[str, str] = msgspec.field(default_factory=dict)
 
 
@@ -29,7 +29,7 @@ class _JobView(msgspec.Struct, frozen=True):
     files: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class _Glance(msgspec.Struct, frozen=True):
+class _Glance(msgspec.Struct, frozen=True, gc=False):
     """Enough of an event to see that it names no file."""
 
     job: _FilesOnly
@@ -63,7 +63,7 @@ class ReleaseOutputs:
         batch, refused = _Batch(), []
         for record in records:
             try:
-                if _concerns_files(record):
+                if concerns_files(record.value):
                     batch.add(*_read(record))
             except (wire.WireError, EnvelopeInvalid) as error:
                 refused.append(Refused(record, "malformed", str(error)))
@@ -77,9 +77,12 @@ class ReleaseOutputs:
         return refused
 
 
-def _concerns_files(record: Inbound) -> bool:
-    """Most jobs have no files; their events cost one look. Raises WireError."""
-    seen = wire.decode(_Glance, record.value or b"")
+def concerns_files(value: bytes | None) -> bool:
+    """Most jobs have no files; their events cost one look. What cannot be read is left to be refused."""
+    try:
+        seen = wire.decode(_Glance, value or b"")
+    except wire.WireError:
+        return True
     return bool(seen.outputs or seen.job.files)
 
 

@@ -24,7 +24,7 @@ Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Count32 = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
-class JobView(msgspec.Struct, frozen=True):
+class JobView(msgspec.Struct, frozen=True, gc=False):
     """The members of a job's snapshot that the read models hold."""
 
     id: JobId
@@ -44,7 +44,7 @@ class JobView(msgspec.Struct, frozen=True):
     error: OptionalRaw = None
 
 
-class ObservedJob(msgspec.Struct, frozen=True):
+class ObservedJob(msgspec.Struct, frozen=True, gc=False):
     """An event of `jobs.events`."""
 
     job: JobView

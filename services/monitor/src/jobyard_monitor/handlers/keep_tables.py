@@ -30,7 +30,8 @@ class Retention:
     ahead: int = 3
 
     def of(self, table: str) -> timedelta:
-        return {"timeline": self.timeline, "job_log": self.job_logs, "service_log": self.service_logs}[table]
+        kept = {"timeline": self.timeline, "chapter": self.timeline, "job_log": self.job_logs}
+        return kept.get(table, self.service_logs)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from jobyard_common.contracts import topics
 from jobyard_common.db.connection import Pool
 from jobyard_common.messaging.consumer import Apply, ConsumerLoop
+from jobyard_common.messaging.following import Follower
 from jobyard_common.messaging.kafka import KafkaSettings
 from jobyard_common.telemetry.tracing import Tracer
 
@@ -17,10 +18,10 @@ from jobyard_monitor.handlers.record_logs import record_logs
 from jobyard_monitor.handlers.record_output import record_output
 
 GROUP = "monitor"
-# A read model may be this late; batches grow with the load instead of their number, and a job's events meet in one.
-PACE_S = 0.15
+# A read model may be a second late under load; batches grow with it, and the events of a job meet in one.
+PACE_S, LONGEST_S = 0.1, 0.5
 READS: tuple[tuple[topics.Topic, Apply, int], ...] = (
-    (topics.JOBS_EVENTS, project_jobs, 5000),
+    (topics.JOBS_EVENTS, project_jobs, 3000),
     (topics.JOBS_OUTPUT, record_output, 500),
     (topics.FILES_EVENTS, project_files, 500),
     (topics.LOGS, record_logs, 500),
@@ -33,7 +34,7 @@ def consumers(
     kafka: KafkaSettings, *, pool: Pool, tracer: Tracer, instance_id: str, wake_relay: Callable[[], None]
 ) -> list[ConsumerLoop]:
     return [
-        ConsumerLoop(
+        Follower(
             kafka,
             topic=topic,
             group=GROUP,
@@ -44,6 +45,7 @@ def consumers(
             max_records=most,
             after_commit=wake_relay,
             pace_s=PACE_S,
+            longest_s=LONGEST_S,
         )
         for topic, apply, most in READS
     ]

@@ -1,26 +1,21 @@
-"""Events of jobs: the timeline keeps each once, `job_state` keeps the newest of each job."""
+"""`job_state` keeps the newest event of each job."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from operator import itemgetter
 
 import asyncpg
-import msgspec
 from jobyard_common.db.connection import Connection
 
+from jobyard_monitor.domain.observed import Observed
 from jobyard_monitor.domain.stats import Finished
-from jobyard_monitor.domain.story import JobStep
-from jobyard_monitor.domain.text import json_text
-from jobyard_monitor.domain.wire import ObservedJob
 
-STEP_COLUMNS = (
-    *("tenant", "job_id", "incarnation", "event_no", "job_created_at", "at", "type", "state", "reason", "attempt"),
-    *("actor_kind", "actor_id", "worker", "wait_ms", "run_ms", "error", "output_seq"),
+COLUMNS = (
+    *("job_id", "tenant", "incarnation", "event_no", "tool", "state", "reason", "dead", "created_at", "finished_at"),
+    *("wait_ms", "run_ms", "correlation_id", "trace_id", "files", "changed_at"),
 )
-# An event that was published twice, or read twice, is the same row.
-ADD_STEPS = "INSERT INTO timeline SELECT * FROM unnest($1::timeline[]) ON CONFLICT DO NOTHING"
-
 # The newest (incarnation, event_no) wins, in whatever order events come.
 PUT_STATES = """
 INSERT INTO job_state AS old SELECT * FROM unnest($1::job_state[])
@@ -31,12 +26,14 @@ ON CONFLICT (job_id) DO UPDATE SET
 WHERE (old.incarnation, old.event_no) < (excluded.incarnation, excluded.event_no)
 """
 
-STEPS = """
-SELECT at, incarnation, event_no, type, state, reason, attempt, actor_kind, actor_id, worker, wait_ms, run_ms, error,
-       output_seq
-FROM timeline WHERE job_id = $2 AND tenant = $1
-ORDER BY incarnation, event_no LIMIT $3
+# Rows to be written anew. An update would look for room in a full page, and write each index in turn as well.
+TAKE_OLDER = """
+DELETE FROM job_state AS old USING unnest($1::text[], $2::bigint[], $3::bigint[]) AS new (job_id, incarnation, event_no)
+WHERE old.job_id = new.job_id AND (old.incarnation, old.event_no) < (new.incarnation, new.event_no)
+RETURNING old.job_id
 """
+# Without statistics, or with those of yesterday, the planner may read the whole table for a batch.
+BY_KEY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 
 FILES_READ = "SELECT files FROM job_state WHERE job_id = $2 AND tenant = $1"
 
@@ -57,55 +54,50 @@ DELETE FROM job_state WHERE job_id = ANY(ARRAY(SELECT job_id FROM job_state WHER
 """
 
 
-class Observed(msgspec.Struct, frozen=True):
-    """An event with what its envelope adds."""
+async def put_states(connection: Connection, stories: Sequence[Sequence[Observed]]) -> None:
+    """The last event of each story; `stories` hold each job once, sorted by its id.
 
-    at: datetime
-    type: str
-    event: ObservedJob
+    A job told from its first event on is most likely new, one whose older row could be taken away has no row now:
+    those are added by COPY. Any others, and all where that guess was wrong, are put by asking for each row.
+    """
+    known = [story[-1] for story in stories if story[0].event.event_no != 1]
+    taken = await _take_older(connection, known) if known else frozenset()
+    add: list[tuple[object, ...]] = []
+    put: list[tuple[object, ...]] = []
+    for story in stories:
+        fresh = story[0].event.event_no == 1 or story[0].event.job.id in taken
+        (add if fresh else put).append(_state(story[-1]))
+    if add and not await _added(connection, add):
+        put = sorted(add + put, key=itemgetter(0))
+    if put:
+        await connection.execute(PUT_STATES, put)
 
 
-async def add_steps(connection: Connection, rows: Sequence[Observed]) -> None:
-    """Add each event once. COPY costs half, so it goes first; the insert is for batches with an event already there."""
-    steps_in = [_step(row) for row in rows]
+async def _take_older(connection: Connection, rows: Sequence[Observed]) -> frozenset[str]:
+    """The jobs whose rows are gone now."""
+    await connection.execute(BY_KEY)
+    events = [row.event for row in rows]
+    found = await connection.fetch(
+        TAKE_OLDER,
+        [event.job.id for event in events],
+        [event.incarnation for event in events],
+        [event.event_no for event in events],
+    )
+    return frozenset([row[0] for row in found])
+
+
+async def _added(connection: Connection, states: Sequence[tuple[object, ...]]) -> bool:
+    """False, and nothing is added, if one of the jobs is there already."""
     try:
         async with connection.transaction():
-            await connection.copy_records_to_table("timeline", records=steps_in, columns=STEP_COLUMNS)
+            await connection.copy_records_to_table("job_state", records=states, columns=COLUMNS)
     except asyncpg.UniqueViolationError:
-        await connection.execute(ADD_STEPS, steps_in)
-
-
-def _step(row: Observed) -> tuple[object, ...]:
-    """In the order of the table's columns."""
-    event, job = row.event, row.event.job
-    return (
-        event.tenant,
-        job.id,
-        event.incarnation,
-        event.event_no,
-        job.created_at,
-        row.at,
-        row.type,
-        job.state.value,
-        job.reason,
-        job.attempt,
-        event.actor.kind.value,
-        event.actor.id,
-        job.worker,
-        job.wait_ms,
-        job.run_ms,
-        json_text(job.error),
-        event.output_seq,
-    )
-
-
-async def put_states(connection: Connection, rows: Sequence[Observed]) -> None:
-    """`rows` hold each job once, sorted by its id."""
-    await connection.execute(PUT_STATES, [_state(row) for row in rows])
+        return False
+    return True
 
 
 def _state(row: Observed) -> tuple[object, ...]:
-    """In the order of the table's columns."""
+    """In the order of the table's columns, which is that of `COLUMNS`."""
     event, job = row.event, row.event.job
     return (
         job.id,
@@ -113,7 +105,7 @@ def _state(row: Observed) -> tuple[object, ...]:
         event.incarnation,
         event.event_no,
         job.tool,
-        job.state.value,
+        job.state,
         job.reason,
         job.dead,
         job.created_at,
@@ -122,13 +114,9 @@ def _state(row: Observed) -> tuple[object, ...]:
         job.run_ms,
         job.correlation_id,
         job.trace_id,
-        " ".join(job.files.values()),
+        " ".join(job.files.values()) if job.files else "",
         row.at,
     )
-
-
-async def steps(tenant: str, connection: Connection, *, job_id: str, limit: int) -> list[JobStep]:
-    return [JobStep(**dict(row)) for row in await connection.fetch(STEPS, tenant, job_id, limit)]
 
 
 async def files_read(tenant: str, connection: Connection, *, job_id: str) -> list[str]:

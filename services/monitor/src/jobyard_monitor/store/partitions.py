@@ -19,7 +19,7 @@ JOIN pg_class child ON child.oid = inhrelid JOIN pg_class parent ON parent.oid =
 JOIN pg_namespace n ON n.oid = parent.relnamespace
 WHERE parent.relname = $1 AND n.nspname = current_schema()
 """
-KEYS = {"timeline": "job_created_at", "job_log": "at", "service_log": "at"}
+KEYS = {"timeline": "job_created_at", "chapter": "job_created_at", "job_log": "at", "service_log": "at"}
 """The tables with partitions, and the column each is split by."""
 
 

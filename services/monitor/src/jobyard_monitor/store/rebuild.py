@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from jobyard_common.db.connection import Connection
 
 TABLES: Mapping[str, tuple[str, ...]] = {
-    "jobs.events": ("timeline", "job_state"),
+    "jobs.events": ("timeline", "chapter", "job_state"),
     "files.events": ("file_timeline",),
     "jobs.output": ("job_log", "job_progress"),
     "logs": ("service_log", "service"),
