@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from jobyard_common.runtime.entry import WrongUsage, enter
@@ -13,6 +15,13 @@ from jobyard_common.settings import CommonSettings, SettingsInvalid
 def settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOBYARD_POSTGRES_DSN", "postgresql://x@/y")
     monkeypatch.setenv("JOBYARD_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGUSR2)
+    yield
+    signal.signal(signal.SIGUSR2, before)
 
 
 def call(arguments: Sequence[str], *, missing: bool = False) -> tuple[int, list[str]]:
@@ -68,3 +77,11 @@ def test_a_command_and_the_service_say_themselves_what_is_wrong(capsys: pytest.C
     assert call(["own", "wrong"])[0] == 2
     assert call([], missing=True)[0] == 2
     assert capsys.readouterr().err == "wrong is no topic\nset JOBYARD_SERVICE_TOKEN\n"
+
+
+def test_who_asks_a_process_that_still_starts_does_not_kill_it() -> None:
+    async def serve(_settings: CommonSettings) -> int:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        return 0
+
+    assert enter([], usage="", settings=CommonSettings, serve=serve, migrate=lambda _settings: None) == 0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,3 +43,28 @@ def test_keyed_ids_differ_by_operation_target_and_secret() -> None:
 )
 def test_what_is_no_id(text: str) -> None:
     assert not ids.is_id("job", text)
+
+
+@given(st.integers(1, ids.MOST_IN_SERIES), st.integers(0, 2**47))
+def test_a_series_ascends_and_its_ids_are_like_any_other(count: int, stamp: int) -> None:
+    made = [f"job_{tail}" for tail in ids.new_series(count, now_ms=stamp, cell="0A")]
+    assert len(set(made)) == count and made == sorted(made)
+    assert all(ids.is_id("job", one) and not ids.is_keyed(one) for one in made)
+    alone = ids.new_id("job", now_ms=stamp, cell="0A")
+    assert {one[:15] for one in made} == {alone[:15]}
+
+
+def test_two_series_of_one_moment_share_nothing() -> None:
+    series = [ids.new_series(50, now_ms=1) for _ in range(50)]
+    assert len({tail for tails in series for tail in tails}) == 2_500
+    with pytest.raises(ValueError, match="4096"):
+        ids.new_series(ids.MOST_IN_SERIES + 1)
+
+
+@pytest.mark.parametrize("places", [3, 6, 12, 64])
+def test_a_series_spreads_over_partitions_and_buckets(places: int) -> None:
+    counts = [0] * places
+    for _ in range(20):
+        for tail in ids.new_series(1_000):
+            counts[zlib.crc32(f"job_{tail}".encode()) % places] += 1
+    assert min(counts) > 20_000 / places * 0.7 and max(counts) < 20_000 / places * 1.3

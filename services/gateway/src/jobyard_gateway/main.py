@@ -45,6 +45,7 @@ from jobyard_gateway.handlers.steer_job import Steering
 from jobyard_gateway.handlers.steer_run import RunSteering
 from jobyard_gateway.handlers.submit_batch import BatchSubmitter
 from jobyard_gateway.handlers.submit_job import Submitter
+from jobyard_gateway.handlers.submit_together import Together
 from jobyard_gateway.handlers.system_status import SystemStatus
 from jobyard_gateway.inbound.http.admin import AdminRoutes
 from jobyard_gateway.inbound.http.app import make_api, make_app
@@ -168,6 +169,7 @@ async def assemble(settings: Settings, *, logs: LogBuffer, door: Door | None = N
         clock=clock,
         cell=settings.cell,
     )
+    together = Together(submitter, commands, ledger=ledger, barrier=barrier, clock=clock)
     repeats = Repeats(submitter, shelf, executor)
     authenticator = Authenticator(pool, pepper=secrets.pepper, clock=clock)
     reader = JobReader(executor, ledger, barrier, command_log, public_url=settings.public_url)
@@ -194,7 +196,7 @@ async def assemble(settings: Settings, *, logs: LogBuffer, door: Door | None = N
     run_steering = RunSteering(orders, commands, barrier, executor, log=command_log, cell=settings.cell, clock=clock)
     endpoints = [
         *JobRoutes(reader, steering, streams, monitor, trace_url=settings.trace_url).endpoints(),
-        *BatchRoutes(BatchSubmitter(submitter, repeats, cell=settings.cell), limiter).endpoints(),
+        *BatchRoutes(BatchSubmitter(submitter, together, repeats, cell=settings.cell), limiter).endpoints(),
         *ToolRoutes(registry, workers).endpoints(),
         *FileRoutes(files_client, public_url=settings.public_url).endpoints(),
         *EventRoutes(TenantStreams(hub, EventLog(kafka, publisher), monotonic=clock.monotonic)).endpoints(),
@@ -222,6 +224,7 @@ async def assemble(settings: Settings, *, logs: LogBuffer, door: Door | None = N
         submitter,
         repeats,
         authenticator,
+        admission,
         default_tenant=settings.intake_tenant,
         clock=clock,
         root=tracer.root,
@@ -238,10 +241,13 @@ async def assemble(settings: Settings, *, logs: LogBuffer, door: Door | None = N
         instance_id=instance,
         pool=pool,
         apply=intake.apply,
+        prepare=intake.prepare,
         tracer=tracer,
         max_records=100,
         after_commit=intake_committed,
     )
+    tail = Tail(kafka, [JOBS_EVENTS, JOBS_OUTPUT], hub.on_records, on_gap=hub.on_gap, idle=hub.idle, wants=hub.wants)
+    hub.on_interest = tail.attend
     components: list[Component] = [
         publisher,
         command_log,
@@ -251,7 +257,7 @@ async def assemble(settings: Settings, *, logs: LogBuffer, door: Door | None = N
         book,
         tool_topic,
         SmallTopics(kafka, [TOOLS], tool_topic.on_records),
-        Tail(kafka, [JOBS_EVENTS, JOBS_OUTPUT], hub.on_records, on_gap=hub.on_gap),
+        tail,
         workers,
         Shipping(publisher, readiness, service=SERVICE, instance=instance, version=own_version, logs=logs),
         consumer,

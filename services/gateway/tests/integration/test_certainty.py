@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -85,5 +87,48 @@ def test_what_waits_in_the_spool_is_shown_by_every_gateway(yard: Any) -> None:
                 assert (seen.status_code, seen.json()) == (200, made)
                 parent = {"tool": "echo", "depends_on": [made["id"]]}
                 assert (await cut_off.http.post("/v1/jobs", json=parent)).status_code == 202
+
+    asyncio.run(story())
+
+
+def test_why_a_job_waits_that_nobody_has_read(yard: Any) -> None:
+    async def story() -> None:
+        await yard.define(TOOL)
+        async with yard.running() as running:
+            await eventually(lambda: tool_known(running.http), what="the tool")
+            made = (await running.http.post("/v1/jobs", json={"tool": "echo"})).json()
+            told = await running.http.get(f"/v1/jobs/{made['id']}/explain")
+            assert told.status_code == 200
+            assert (told.json()["state"], told.json()["since"]) == ("accepted", made["created_at"])
+            assert [row["kind"] for row in told.json()["waiting_for"]] == ["ingest"]
+
+    asyncio.run(story())
+
+
+def test_a_job_is_moved_to_a_time_or_by_a_delay_and_only_while_it_waits_for_one(yard: Any) -> None:
+    async def story() -> None:
+        await yard.define(TOOL)
+        async with yard.running() as running:
+            await eventually(lambda: tool_known(running.http), what="the tool")
+            made = (await running.http.post("/v1/jobs", json={"tool": "echo", "delay_s": 600})).json()["id"]
+            path = f"/v1/jobs/{made}/reschedule"
+            wrong = [
+                {},
+                {"delay_s": 5, "run_at": "2030-01-01T00:00:00Z"},
+                {"delay_s": -1},
+                {"run_at": "2099-01-01T00:00:00Z"},
+            ]
+            for body in wrong:
+                answer = await running.http.post(path, json=body)
+                assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed"), body
+            yard.stand_in.outcomes = [{"outcome": "applied"}]
+            assert (await running.http.post(path, json={"delay_s": 30})).status_code == 202
+            moved = (await yard.records("jobs.commands", count=2))[-1]
+            until = datetime.fromisoformat(json.loads(moved.value)["run_at"]) - datetime.now(UTC)
+            assert timedelta(0) < until <= timedelta(seconds=30)
+            yard.stand_in.jobs[made] = {"id": made, "state": "running"}
+            answer = await running.http.post(path, json={"delay_s": 30})
+            assert (answer.status_code, answer.json()["code"]) == (409, "job_not_finished")
+            assert answer.json()["detail"] == "Only a job that waits for its time can be moved; this one is running."
 
     asyncio.run(story())

@@ -68,6 +68,30 @@ def test_intake_makes_jobs_and_dead_letters(yard: Any) -> None:
     asyncio.run(story())
 
 
+def test_intake_waits_while_a_queue_is_full_and_refuses_nothing(yard: Any) -> None:
+    async def story() -> None:
+        await yard.define(TOOL)
+        yard.stand_in.waiting = {"count": 1, "waiting": 2, "queues": {"default": {"waiting": 2, "max_waiting": 2}}}
+        async with yard.running() as running:
+            await eventually(lambda: tool_known(running.http), what="the tool")
+            await yard.produce("jobs.intake", [(b"k", b'{"tool":"echo"}')] * 3)
+
+            async def waits() -> bool:
+                return "takes at most 2 waiting jobs" in (await running.http.get("/readyz")).text
+
+            await eventually(waits, what="intake waiting", timeout_s=20)
+            others = [(f"k{n}".encode(), b'{"tool":"echo","queue":"slow"}') for n in range(12)]
+            await yard.produce("jobs.intake", others)
+            assert await yard.records("jobs.commands", count=1), "other partitions go on"
+            assert 'jobyard_kafka_partition_held{partition="' in (await running.http.get("/metrics")).text
+            yard.stand_in.waiting = {"count": 2, "waiting": 0, "queues": {"default": {"waiting": 0, "max_waiting": 9}}}
+            commands = await yard.records("jobs.commands", count=15)
+            assert len({record.key for record in commands}) == 15
+            assert await yard.records("jobs.intake.dlt", count=1, timeout_s=1) == []
+
+    asyncio.run(story())
+
+
 async def events(running: Any, path: str, *, last: str | None = None) -> list[tuple[str, str, Any]]:
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
     found: list[tuple[str, str, Any]] = []
@@ -248,7 +272,7 @@ def test_tenants_and_keys(yard: Any) -> None:
                 assert (await other.delete(f"/v1/api-keys/{key['id']}")).status_code == 204
                 assert (await other.get("/v1/me")).status_code == 401
             bad = await http.post("/v1/api-keys", json={"name": "", "role": "king", "bogus": 1, "scopes": ["x"]})
-            assert sorted(row["pointer"] for row in bad.json()["errors"]) == ["/bogus", "/name", "/role", "/scopes"]
+            assert sorted(row["pointer"] for row in bad.json()["errors"]) == ["/bogus", "/name", "/role", "/scopes/0"]
             audit = [json.loads(record.value) for record in await yard.records("audit", count=3)]
             assert [row["action"] for row in sorted(audit, key=lambda row: row["at"])] == [
                 "tenant.create", "api_key.create", "api_key.revoke",

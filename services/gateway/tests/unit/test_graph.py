@@ -64,7 +64,7 @@ def test_a_reference_is_an_edge(registry: Registry) -> None:
         ([step(after=["b"])], {"/steps/0/after/0"}),
         ([step(after=["a"])], {"/steps/0/after/0"}),
         ([step(), step("b", after=["a", "a"])], {"/steps/1/after/1"}),
-        ([step(), step("b", after=[{"step": "a", "policy": "maybe"}])], {"/steps/1/after"}),
+        ([step(), step("b", after=[{"step": "a", "policy": "maybe"}])], {"/steps/1/after/0/policy"}),
         ([step(after=["b"]), step("b", after=["a"])], {"/steps"}),
         ([step(parameters={"x": "${steps.b.result}"}), step("b", after=["a"])], {"/steps"}),
         ([step(parameters={"x": ["${nope}"]})], {"/steps/0/parameters/x/0"}),

@@ -141,6 +141,7 @@ def test_a_schema_that_cannot_be_compiled_is_refused(schema: bytes) -> None:
         ("created_after", "2030-01-01T00:00:00"),
         ("count", "roughly"),
         ("parent_id", "job_1"),
+        ("schedule_id", "job_1"),
         ("bogus", "1"),
         ("tag", "a\0b"),
     ],

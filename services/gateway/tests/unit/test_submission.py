@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from jobyard_gateway.domain.limits import QueueDocument
 from jobyard_gateway.domain.strict_json import parse
-from jobyard_gateway.domain.submission import read
+from jobyard_gateway.domain.submission import read, shape_faults
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -83,3 +84,16 @@ def test_parameters_and_metadata_stay_byte_true() -> None:
 def test_null_means_not_given() -> None:
     names = ("run_at", "delay_s", "ttl_s", "deadline_at", "timeout_s", "retry", "dedupe", "callback_url", "queue")
     assert pointers(**dict.fromkeys(names)) == []
+
+
+def test_a_fault_inside_a_member_is_told_at_its_place() -> None:
+    tree = {"limits": {"max_waiting": -5}, "weight": 1}
+    assert [fault.pointer for fault in shape_faults(tree, QueueDocument, "")] == ["/limits/max_waiting"]
+    rate = {"limits": {"rate": {"count": 0, "per_s": 1}}}
+    assert [fault.pointer for fault in shape_faults(rate, QueueDocument, "")] == ["/limits/rate/count"]
+
+
+def test_a_wrong_choice_is_told_the_right_ones() -> None:
+    body = b'{"tool":"test.echo","retry":{"backoff":"sometimes"}}'
+    _, (fault,) = read(body, parse(body), now=NOW)
+    assert (fault.pointer, fault.message) == ("/retry/backoff", "Expected one of fixed, linear, exponential.")

@@ -84,6 +84,8 @@ def test_a_slow_reader_that_resumes_ends_with_the_last_word_on_every_job(rows: R
         ((("metadata.gone", "v"),), False),
         ((("correlation_id", "c"),), True),
         ((("parent_id", JOB + "1"),), False),
+        ((("schedule_id", "sch_1"),), False),
+        ((("workflow_id", "wfr_1"),), False),
         ((("created_after", "2026-01-01T00:00:00Z"),), True),
         ((("created_before", "2026-01-01T00:00:00Z"),), False),
     ],

@@ -18,6 +18,8 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 KEYED_FIRST = "7"
 _PAIRS = [a + b for a in ALPHABET for b in ALPHABET]
 _BODY = f"[{ALPHABET}]"
+MOST_IN_SERIES = 4_096
+_SERIES_BITS = 1 << 30
 
 
 def new_id(prefix: str, *, cell: str = "00", now_ms: int | None = None) -> str:
@@ -25,6 +27,24 @@ def new_id(prefix: str, *, cell: str = "00", now_ms: int | None = None) -> str:
     stamp = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     value = (stamp << 80) | int.from_bytes(random_bytes(10), "big")
     return f"{prefix}_{cell}{_crockford(value)}"
+
+
+def new_series(count: int, *, cell: str = "00", now_ms: int | None = None) -> list[str]:
+    """The texts after the prefix of `count` new unkeyed ids, at most 4,096, in ascending order.
+
+    They share the time and 50 random bits, which are a series' own, and differ in the last 30.
+    """
+    if not 0 < count <= MOST_IN_SERIES:
+        raise ValueError(f"a series has 1 to {MOST_IN_SERIES} ids")
+    first = new_id("", cell=cell, now_ms=now_ms)[1:]
+    stem, pairs = first[:-6], _PAIRS
+    # Any of the first 2^18 places: no step from there passes the last one.
+    at = int.from_bytes(random_bytes(3), "big") & 0x3FFFF
+    step = _SERIES_BITS // MOST_IN_SERIES - 64
+    return [
+        f"{stem}{pairs[place >> 20]}{pairs[place >> 10 & 1023]}{pairs[place & 1023]}"
+        for place in range(at, at + count * step, step)
+    ]
 
 
 def keyed_id(

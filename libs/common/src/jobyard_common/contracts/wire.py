@@ -19,6 +19,7 @@ else:
 
 T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
+_written: tuple[datetime | None, str] = (None, "")
 _decoders: dict[object, msgspec.json.Decoder[object]] = {}
 
 
@@ -51,6 +52,17 @@ def utc_now() -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """UTC with milliseconds and `Z`, as every time in the API is written."""
+    global _written
+    # The time of a command is written several times in a row.
+    before = _written
+    if before[0] is moment:
+        return before[1]
+    text = _rfc3339(moment)
+    _written = (moment, text)
+    return text
+
+
+def _rfc3339(moment: datetime) -> str:
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     return utc.isoformat(timespec="milliseconds")[:23] + "Z"
 

@@ -176,4 +176,7 @@ def _read(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, TraceContext | 
             correlation_id = value.decode()
         elif name == b"traceparent":
             inbound = parse(value.decode(errors="replace"))
-    return request_id or random_hex(8), correlation_id or random_hex(8), inbound
+    if request_id and correlation_id:
+        return request_id, correlation_id, inbound
+    fresh = random_hex(16)
+    return request_id or fresh[:16], correlation_id or fresh[16:], inbound

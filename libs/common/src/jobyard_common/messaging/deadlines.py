@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from copy import copy
 from typing import Any
 
 LOOK_EVERY_S = 0.1
@@ -30,7 +31,7 @@ class Deadlines:
         Raises:
             TimeoutError: it took too long.
         """
-        waiter: asyncio.Future[Any] = loop.create_future()
+        waiter = self.waiter(loop)
 
         def done(ended: asyncio.Future[Any]) -> None:
             if waiter.done():
@@ -43,14 +44,25 @@ class Deadlines:
                 waiter.set_result(ended.result())
 
         future.add_done_callback(done)
-        self._waiting.append((loop.time() + self._patience_s, waiter))
-        if self._timer is None:
-            self._timer = loop.call_later(LOOK_EVERY_S, self._look, loop)
         self._live += 1
         try:
             return await waiter
         finally:
             self._live -= 1
+
+    def waiter(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Any]:
+        """A future for an answer, which fails with TimeoutError if it has none when the time is up."""
+        waiter: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append((loop.time() + self._patience_s, waiter))
+        if self._timer is None:
+            self._timer = loop.call_later(LOOK_EVERY_S, self._look, loop)
+        return waiter
+
+    def give_up(self, error: Exception) -> None:
+        """Fail all waits that have no answer yet."""
+        for _, waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_exception(copy(error))
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now, waiting = loop.time(), self._waiting

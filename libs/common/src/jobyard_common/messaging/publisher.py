@@ -12,10 +12,12 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidTopicError, KafkaError, MessageSizeTooLargeError, RecordTooLargeError
+from aiokafka.errors import KafkaError
 
 from jobyard_common.contracts.envelope import Headers
 from jobyard_common.contracts.telemetry import Check
+from jobyard_common.messaging.acknowledged import Lot, PublishFailed, Sent, answer_of, failed, sent
+from jobyard_common.messaging.collecting import Collectors
 from jobyard_common.messaging.deadlines import Deadlines
 from jobyard_common.messaging.kafka import (
     MAX_REQUEST_BYTES,
@@ -24,6 +26,7 @@ from jobyard_common.messaging.kafka import (
     KafkaSettings,
     partition_of,
 )
+from jobyard_common.messaging.lots import PackedRecord, send_lots
 from jobyard_common.runtime.backoff import delays
 from jobyard_common.runtime.crash import crash
 from jobyard_common.runtime.supervisor import Component
@@ -46,21 +49,6 @@ def key_bytes(key: str | bytes | None) -> bytes | None:
     return key.encode() if isinstance(key, str) else key
 
 
-class Sent(msgspec.Struct, frozen=True):
-    """Where an acknowledged record is."""
-
-    partition: int
-    offset: int
-
-
-class PublishFailed(Exception):
-    """The record was not acknowledged in time; unless `permanent`, it may still arrive, and may be sent again."""
-
-    def __init__(self, reason: str, *, permanent: bool = False) -> None:
-        super().__init__(reason)
-        self.permanent = permanent
-
-
 class Publisher(Component):
     """One producer a process. It connects in the background: a service starts while its broker is away."""
 
@@ -74,6 +62,7 @@ class Publisher(Component):
         self._connected = asyncio.Event()
         self._counts: dict[str, int] = {}
         self._deadlines: dict[float, Deadlines] = {}
+        self.soon = Collectors(self.send_packed, self._counts)
 
     async def start(self) -> None:
         if not self._tasks and self._producer is None:
@@ -162,9 +151,9 @@ class Publisher(Component):
                 async with asyncio.timeout(timeout_s):
                     pending = await self._enqueue(record)
             crash("K2")
-            return _sent(await waits.of(pending, asyncio.get_running_loop()))
+            return sent(await waits.of(pending, asyncio.get_running_loop()))
         except (KafkaError, TimeoutError, OSError) as error:
-            raise _failed(error) from None
+            raise failed(error) from None
 
     async def send_many(self, records: Sequence[OutRecord], *, timeout_s: float = 10.0) -> list[Sent | PublishFailed]:
         """Publish records in one go; each has its own answer, in the order given.
@@ -182,7 +171,7 @@ class Publisher(Component):
             try:
                 count = self._counts.get(record.topic) or await self._count(producer, record.topic, deadline)
             except (KafkaError, TimeoutError, OSError) as error:
-                answers[number] = _failed(error)
+                answers[number] = failed(error)
                 continue
             if len(record.value or b"") > MAX_REQUEST_BYTES // 2 and _size(record) > MAX_REQUEST_BYTES:
                 answers[number] = PublishFailed("the record is larger than a request may be", permanent=True)
@@ -196,6 +185,21 @@ class Publisher(Component):
             )
         )
         return [answer or PublishFailed("no acknowledgement in time") for answer in answers]
+
+    async def send_packed(self, topic: str, records: Sequence[PackedRecord], *, timeout_s: float = 10.0) -> list[Lot]:
+        """Publish records of one topic that are packed already; every one of them is in one lot.
+
+        Records of one partition stay in their order, over all their lots.
+        """
+        producer = self._producer
+        if producer is None:
+            return [Lot(range(len(records)), PublishFailed("Kafka was not reached yet"))]
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        try:
+            count = self._counts.get(topic) or await self._count(producer, topic, deadline)
+        except (KafkaError, TimeoutError, OSError) as error:
+            return [Lot(range(len(records)), failed(error))]
+        return await send_lots(producer, self._kafka.topic(topic), records, partitions=count, deadline=deadline)
 
     async def _send_lot(
         self,
@@ -227,11 +231,11 @@ class Publisher(Component):
                     pending.append((await producer.send_batch(batch, name, partition=partition), numbers[first:at]))
                 await asyncio.wait([future for future, _ in pending])
         except (KafkaError, TimeoutError, OSError) as error:
-            for number in numbers[sum(len(sent) for _, sent in pending) :]:
-                answers[number] = _failed(error)
-        for future, sent in pending:
-            answer = _answer(future)
-            for place, number in enumerate(sent):
+            for number in numbers[sum(len(those) for _, those in pending) :]:
+                answers[number] = failed(error)
+        for future, those in pending:
+            answer = answer_of(future)
+            for place, number in enumerate(those):
                 answers[number] = Sent(partition, answer.offset + place) if isinstance(answer, Sent) else answer
 
     async def _count(self, producer: AIOKafkaProducer, topic: str, deadline: float) -> int:
@@ -259,6 +263,7 @@ class Publisher(Component):
 
     async def stop(self) -> None:
         await super().stop()
+        await self.soon.stop()
         producer, self._producer = self._producer, None
         if producer is not None:
             await _end(producer)
@@ -270,28 +275,11 @@ def _size(record: OutRecord) -> int:
     return body + sum(len(name.encode()) + len(value) + 16 for name, value in record.headers) + 128
 
 
-def _sent(meta: Any) -> Sent:
-    return Sent(meta.partition, meta.offset)
-
-
-def _answer(future: asyncio.Future[Any]) -> Sent | PublishFailed:
-    if not future.done():
-        # The batch may still be delivered; nobody waits for it any more.
-        future.add_done_callback(lambda late: late.cancelled() or late.exception())
-        return PublishFailed("no acknowledgement in time")
-    if future.cancelled():
-        return PublishFailed("the producer was stopped")
-    error = future.exception()
-    return _failed(error) if error is not None else _sent(future.result())
-
-
-def _failed(error: BaseException) -> PublishFailed:
-    permanent = isinstance(error, MessageSizeTooLargeError | RecordTooLargeError | InvalidTopicError)
-    return PublishFailed(f"{type(error).__name__}: {error}"[:300], permanent=permanent)
-
-
 async def _end(producer: AIOKafkaProducer) -> None:
     """Stop a producer that may have lost its broker; what it still holds has its deadline with whoever sent it."""
     ending = asyncio.ensure_future(producer.stop())
     ending.add_done_callback(lambda late: late.cancelled() or late.exception())
     await asyncio.wait({ending}, timeout=3.0)
+
+
+__all__ = ["Lot", "OutRecord", "PublishFailed", "Publisher", "Sent", "key_bytes"]

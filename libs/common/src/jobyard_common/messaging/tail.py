@@ -13,17 +13,21 @@ from jobyard_common.contracts.topics import Topic
 from jobyard_common.messaging.bounded import bounded, first_of
 from jobyard_common.messaging.inbound import Inbound, inbound_of
 from jobyard_common.messaging.kafka import METADATA_MAX_AGE_MS, REQUEST_TIMEOUT_MS, KafkaSettings
+from jobyard_common.messaging.skim import Skimmer, Wants
 from jobyard_common.runtime.backoff import delays
 from jobyard_common.runtime.supervisor import Component
 from jobyard_common.telemetry.logging import get_logger
 
 log = get_logger("tail")
+REST_S = 0.1
 
 
 class Tail(Component):
-    """Hands every new record of some topics to `on_records`, which must not wait and must not raise.
+    """Hands the new records of some topics to `on_records`, which must not wait and must not raise.
 
-    A lost connection is made anew; `on_gap` is told, because records may have passed meanwhile.
+    All of them, or those that are asked for by `wants` (the topic and the key). While it is `idle` nobody wants any:
+    the tail then only moves on, ten times a second, until it does so or is told to `attend`. A lost connection is made
+    anew; `on_gap` is told, because records may have passed meanwhile.
     """
 
     name = "tail"
@@ -35,12 +39,21 @@ class Tail(Component):
         on_records: Callable[[list[Inbound]], None],
         *,
         on_gap: Callable[[], None] | None = None,
+        idle: Callable[[], bool] = lambda: False,
+        wants: Wants = lambda topic, key: True,
     ) -> None:
         super().__init__()
         self._kafka = kafka
         self._topics = {kafka.topic(topic): topic.name for topic in topics}
         self._on_records = on_records
         self._on_gap = on_gap
+        self._idle = idle
+        self._wants = wants
+        self._attended = asyncio.Event()
+
+    def attend(self) -> None:
+        """Somebody wants records from now on; what was fetched and not looked at is looked at now."""
+        self._attended.set()
 
     async def start(self) -> None:
         self.spawn(self._run(), name="run")
@@ -83,13 +96,21 @@ class Tail(Component):
                 await bounded(consumer.stop(), limit_s=5)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        topics, wants = self._topics, self._wants
+        skimmer = Skimmer(consumer, idle=self._idle, wants=lambda topic, key: wants(topics[topic], key))
         while True:
-            await self._take(consumer)
+            if self._idle():
+                # Fetched at leisure, because every request costs, whoever reads the answer.
+                await self._rest()
+            await self._take(skimmer)
 
-    async def _take(self, consumer: AIOKafkaConsumer) -> None:
-        fetched = await consumer.getmany(timeout_ms=200, max_records=5000)
-        records = [
-            inbound_of(row, topic=self._topics[partition.topic]) for partition, rows in fetched.items() for row in rows
-        ]
-        if records:
-            self._on_records(records)
+    async def _rest(self) -> None:
+        self._attended.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REST_S):
+                await self._attended.wait()
+
+    async def _take(self, skimmer: Skimmer) -> None:
+        rows = await skimmer.take(timeout_s=0.2)
+        if rows:
+            self._on_records([inbound_of(row, topic=self._topics[row.topic]) for row in rows])

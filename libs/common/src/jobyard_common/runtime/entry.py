@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
@@ -29,6 +30,8 @@ def enter(
 
     `commands` are called with what stands behind their name, and load the settings once they know what it means.
     """
+    # Whoever asks a process that still starts what it waits for must not kill it; `run_service` listens later.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", ())
     command = (commands or {}).get(name)
 

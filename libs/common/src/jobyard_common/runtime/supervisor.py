@@ -135,6 +135,8 @@ def _signals(end: Callable[[], None]) -> Any:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
             loop.remove_signal_handler(number)
+        # What still closes after us must not be killed by somebody who asks what it waits for.
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
 def _log_tasks() -> None:

@@ -37,6 +37,7 @@ SCHEMAS: dict[str, Doc] = {
             "ids": optional(WHOLE),
             "dead": _FLAG,
             "run_at": optional(TIME),
+            "waits_for": {**optional(TEXT), "description": "Why it makes no more jobs for the moment."},
             "rate_per_s": optional(NUMBER),
             "note": optional(TEXT),
             "matched": {**WHOLE, "description": "Jobs at the start, at most 10,000 counted; in the end, all."},

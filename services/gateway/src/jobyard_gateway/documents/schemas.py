@@ -34,6 +34,7 @@ JOB_FILTERS = [
     query("created_after", TIME, "Inclusive."),
     query("created_before", TIME, "Exclusive."),
     query("parent_id", TEXT, "Children of a job."),
+    query("schedule_id", TEXT, "Jobs that a schedule made."),
     query("workflow_id", TEXT, "Jobs of a workflow run."),
 ]
 PAGING = [
@@ -209,7 +210,12 @@ def components() -> dict[str, Doc]:
         "JobError": _ERROR,
         "Job": _JOB,
         "JobPage": page(ref("Job")),
-        "Counts": record({"counts": {"type": "object", "additionalProperties": WHOLE}}),
+        "Counts": record(
+            {
+                "counts": {"type": "object", "additionalProperties": WHOLE},
+                "capped": {"type": "array", "items": {"enum": [s.value for s in JobState]}},
+            }
+        ),
         "Result": record(
             {
                 "job_id": TEXT,
@@ -249,7 +255,7 @@ def components() -> dict[str, Doc]:
         ),
         "Trace": record({"trace_id": TEXT, "correlation_id": TEXT, "url": optional(TEXT)}),
         "Replay": record({"parameters": OBJECT}, required=[]),
-        "Reschedule": record({"run_at": TIME}),
+        "Reschedule": record({"run_at": TIME, "delay_s": NUMBER}, required=[]),
         "Batch": record({"items": {"type": "array", "maxItems": 1000, "items": ref("Submission")}}),
         "BatchAnswer": record(
             {"id": TEXT, "accepted": WHOLE, "rejected": WHOLE, "items": {"type": "array", "items": _BATCH_ITEM}}

@@ -16,7 +16,8 @@ MAX_LIMIT = 200
 _CURSOR = re.compile(r"[A-Za-z0-9_=-]{5,1024}")
 _INTEGER = re.compile(r"[0-9]{1,9}")
 _REPEATABLE = frozenset({"state", "tool", "queue", "tag"})
-_FILTERS = _REPEATABLE | {"correlation_id", "created_after", "created_before", "parent_id", "workflow_id"}
+_ONCE = frozenset({"correlation_id", "created_after", "created_before", "parent_id", "schedule_id", "workflow_id"})
+_FILTERS = _REPEATABLE | _ONCE
 
 
 def job_list_faults(pairs: Pairs) -> list[Fault]:
@@ -74,6 +75,8 @@ def _message(name: str, value: str) -> str | None:
             return None if _is_time(value) else "An RFC 3339 time with a zone."
         case "parent_id":
             return None if is_id("job", value) else "Not a job id."
+        case "schedule_id":
+            return None if is_id("sch", value) else "Not the id of a schedule."
         case "workflow_id":
             return None if is_id("wfr", value) else "Not the id of a run."
     return None

@@ -52,6 +52,27 @@ def parse(body: bytes, *, most: int = MAX_MEMBERS) -> object:
     return tree
 
 
+def object_within(body: bytes, part: bytes) -> dict[str, object] | None:
+    """The tree of the object `part` of `body`, if nothing can be wrong with it; the rest of `body` was judged before.
+
+    None says that it is malformed, or that it takes the careful parser to tell.
+    """
+    if (
+        part[:1] != b"{"
+        or part[-1:] != b"}"
+        or body.count(b":") > MAX_MEMBERS
+        or body.count(b"{") + body.count(b"[") > MAX_DEPTH
+        or (len(part) > MAX_INTEGER_DIGITS and _MANY_DIGITS.search(part) is not None)
+        or b"\\u0000" in part
+    ):
+        return None
+    try:
+        tree = _decode(part)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return tree if type(tree) is dict and _members(tree) == part.count(b":") else None
+
+
 def nul_pointers(body: bytes, tree: object) -> list[str]:
     """JSON pointers of the texts that hold a NUL, which no store of ours can keep."""
     return list(_nuls(tree, "")) if b"\\u0000" in body else []

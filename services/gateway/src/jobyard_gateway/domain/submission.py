@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from enum import Enum
 from functools import lru_cache
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -27,6 +28,7 @@ MAX_METADATA_VALUE_BYTES = 1024
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Seconds = Annotated[float, Meta(gt=0, le=TEN_YEARS_S)]
 Timeout = Annotated[float, Meta(gt=0, le=WEEK_S)]
+Delay = Annotated[float, Meta(ge=0, le=TEN_YEARS_S)]
 Moment = Annotated[datetime, Meta(tz=True)]
 # msgspec checks `pattern` after the length, so a long text never reaches the expression.
 QueueName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[a-z0-9][a-z0-9._-]*\Z")]
@@ -63,7 +65,7 @@ class Submission(msgspec.Struct, forbid_unknown_fields=True):
     queue: QueueName | None = None
     priority: Annotated[int, Meta(ge=1, le=10)] = 5
     run_at: Moment | None = None
-    delay_s: Annotated[float, Meta(ge=0, le=TEN_YEARS_S)] | None = None
+    delay_s: Delay | None = None
     ttl_s: Seconds | None = None
     deadline_at: Moment | None = None
     timeout_s: Timeout | None = None
@@ -81,6 +83,8 @@ class Submission(msgspec.Struct, forbid_unknown_fields=True):
 
 _decoder = msgspec.json.Decoder(Submission)
 _NESTED: dict[str, type[msgspec.Struct]] = {"retry": RetryOptions, "dedupe": DedupeOptions}
+_PATH = re.compile(r" - at `\$([^`]*)`")
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 _PLACE = re.compile(r" - at `(key in )?`?\$?([^`]*)`?.*")
 
 
@@ -98,7 +102,7 @@ def read(body: bytes, tree: object, *, now: datetime) -> tuple[Submission | None
         return None, _unique([*faults, *shape_faults(tree, Submission, ""), *_object_faults(tree)])
     faults += _object_faults(tree)
     faults += _meaning_faults(submission, now=now)
-    return submission, _unique(faults)
+    return submission, _unique(faults) if faults else faults
 
 
 def shape_faults(tree: dict[str, Any], shape: type[msgspec.Struct], pointer: str) -> list[Fault]:
@@ -133,8 +137,29 @@ def _field_faults(value: object, kind: Any, pointer: str) -> list[Fault]:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        return [Fault(pointer, _sentence(str(error)))]
+        message = _one_of(kind) if _is_choice(error, kind) else _sentence(str(error))
+        return [Fault(pointer + _within(str(error)), message)]
     return []
+
+
+def _within(message: str) -> str:
+    """The place inside the value, as far as msgspec names it, as the rest of a JSON pointer."""
+    found = _PATH.search(message)
+    steps = _STEP.findall(found[1]) if found else []
+    return "".join(f"/{escape(name or number)}" for name, number in steps)
+
+
+def _is_choice(error: msgspec.ValidationError, kind: Any) -> bool:
+    return str(error).startswith("Invalid enum value") and not _within(str(error)) and bool(_choices(kind))
+
+
+def _one_of(kind: Any) -> str:
+    return f"Expected one of {', '.join(_choices(kind))}."
+
+
+def _choices(kind: Any) -> list[str]:
+    kinds = (kind, *get_args(kind))
+    return [str(one.value) for each in kinds if isinstance(each, type) and issubclass(each, Enum) for one in each]
 
 
 def _object_faults(tree: dict[str, Any]) -> list[Fault]:

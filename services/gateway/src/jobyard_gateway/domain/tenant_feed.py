@@ -36,6 +36,8 @@ class Head(msgspec.Struct):
     correlation_id: str = ""
     created_at: str = ""
     parent_id: str | None = None
+    schedule_id: str | None = None
+    workflow_id: str | None = None
 
 
 class Change(msgspec.Struct):
@@ -95,7 +97,7 @@ def wanted(pairs: Sequence[tuple[str, str]]) -> Wanted:
             tests.append(_has_tag(value))
         elif name.startswith("metadata."):
             tests.append(_has_metadata(name[9:], value))
-        elif name in ("correlation_id", "parent_id"):
+        elif name in ("correlation_id", "parent_id", "schedule_id", "workflow_id"):
             tests.append(_any_of(name, frozenset({value})))
         elif name == "created_after":
             tests.append(_created(parse_rfc3339(value), after=True))

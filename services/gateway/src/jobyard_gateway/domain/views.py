@@ -54,6 +54,19 @@ def links(job_id: str) -> bytes:
     ).encode()
 
 
+class _Promised(msgspec.Struct):
+    state: str
+    created_at: str
+
+
+def explanation_of_promise(job: bytes) -> bytes:
+    """Why a job waits that the executor has not read."""
+    found = msgspec.json.decode(job, type=_Promised)
+    detail = "It is accepted and kept; the executor has not read it yet."
+    waits = [{"kind": "ingest", "detail": detail, "until": None}]
+    return _encode({"state": found.state, "reason": None, "since": found.created_at, "waiting_for": waits})
+
+
 def accepted(
     *,
     job_id: str,

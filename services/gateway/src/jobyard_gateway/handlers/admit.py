@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 
 from jobyard_common.http.internal import ServiceAway
 from jobyard_common.http.problems import Problem
@@ -69,11 +69,7 @@ class Admission(Component):
         Raises:
             Problem: queue_full, with Retry-After from how fast jobs leave.
         """
-        known = self._tenants.get(tenant)
-        if known is None:
-            known = self._tenants[tenant] = _Known()
-            if len(self._tenants) > MOST_TENANTS:
-                self._tenants.popitem(last=False)
+        known = self._of(tenant)
         now = self._monotonic()
         if now - known.tried_at > LOOK_EVERY_S and not known.looking:
             known.looking, known.tried_at = True, now
@@ -89,6 +85,53 @@ class Admission(Component):
                 raise self._full(known, limit.waiting + count - limit.max_waiting, detail)
         known.came[queue] = known.came.get(queue, 0) + count
         known.let_in += count
+
+    def admit_all(self, tenant: str, queues: Sequence[str]) -> list[Problem | None]:
+        """Let one job more into each of these queues, in this order; what is said to each that is not let in."""
+        counts = Counter(queues)
+        if self._have_room(tenant, counts):
+            for queue, count in counts.items():
+                self.admit(tenant, queue, count=count)
+            return [None] * len(queues)
+        return [self._refusal(tenant, queue) for queue in queues]
+
+    def _refusal(self, tenant: str, queue: str) -> Problem | None:
+        try:
+            self.admit(tenant, queue)
+        except Problem as problem:
+            return problem
+        return None
+
+    def _have_room(self, tenant: str, counts: Mapping[str, int]) -> bool:
+        known = self._of(tenant)
+        counted = known.count
+        if counted is None or self._monotonic() - known.asked_at >= BELIEVED_S:
+            return True
+        if self._most_waiting and counted.waiting + known.let_in + sum(counts.values()) > self._most_waiting:
+            return False
+        limits = counted.queues or {}
+        return all(
+            limits[queue].waiting + known.came.get(queue, 0) + count <= limits[queue].max_waiting
+            for queue, count in counts.items()
+            if queue in limits
+        )
+
+    async def know(self, tenant: str) -> None:
+        """Ask for the tenant's count if none is known that could be believed; whoever can wait asks first."""
+        known = self._of(tenant)
+        now = self._monotonic()
+        stale = known.count is None or now - known.asked_at >= BELIEVED_S
+        if stale and now - known.tried_at > LOOK_EVERY_S and not known.looking:
+            known.looking, known.tried_at = True, now
+            await self._look(tenant, known)
+
+    def _of(self, tenant: str) -> _Known:
+        known = self._tenants.get(tenant)
+        if known is None:
+            known = self._tenants[tenant] = _Known()
+            if len(self._tenants) > MOST_TENANTS:
+                self._tenants.popitem(last=False)
+        return known
 
     def _full(self, known: _Known, excess: int, detail: str) -> Problem:
         seconds = excess / known.drained_per_s if known.drained_per_s > 0 else UNKNOWN_S

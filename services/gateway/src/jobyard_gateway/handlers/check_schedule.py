@@ -15,7 +15,8 @@ from jobyard_gateway.domain.job_spec import job_spec
 from jobyard_gateway.domain.schedules import ScheduleDocument, meaning_faults
 from jobyard_gateway.domain.strict_json import MalformedJson, nul_pointers, parse
 from jobyard_gateway.domain.submission import shape_faults
-from jobyard_gateway.handlers.submit_job import Checked, Submitter, away, refused
+from jobyard_gateway.handlers.submit_job import Checked, Submitter, refused
+from jobyard_gateway.outbound.references import away
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

@@ -52,10 +52,8 @@ class Limiter:
         self._slices = slices
         self._buckets: OrderedDict[Name, Bucket] = OrderedDict()
         self._leased: OrderedDict[Name, _Slice] = OrderedDict()
-
-    @property
-    def active(self) -> bool:
-        return any(self._rates.values())
+        self.active = any(self._rates.values())
+        """Whether anything is limited at all."""
 
     async def check(self, principal: Principal, kind: str, *, cost: int = 1) -> None:
         """Count `cost` units; the answer gets the headers of the tighter limit.

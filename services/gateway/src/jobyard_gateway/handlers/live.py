@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from jobyard_common.contracts.topics import JOBS_EVENTS
@@ -80,6 +80,15 @@ class Hub:
         self._feeds: dict[str, set[FeedFollower]] = {}
         self._next: dict[int, int] = {}
         self.closing = asyncio.Event()
+        self.on_interest: Callable[[], None] = lambda: None
+
+    def idle(self) -> bool:
+        """Whether nobody follows anything."""
+        return not self._followers and not self._feeds
+
+    def wants(self, topic: str, key: bytes | None) -> bool:
+        """Whether somebody follows what this record tells of."""
+        return key in self._followers or (bool(self._feeds) and topic == JOBS_EVENTS.name)
 
     def on_records(self, records: list[Inbound]) -> None:
         if self._feeds:
@@ -136,6 +145,7 @@ class Hub:
             self._next.clear()
         follower = FeedFollower(feed)
         self._feeds.setdefault(feed.tenant, set()).add(follower)
+        self.on_interest()
         try:
             yield follower
         finally:
@@ -148,6 +158,7 @@ class Hub:
     def following(self, job_id: str) -> Iterator[Follower]:
         key, follower = job_id.encode(), Follower()
         self._followers.setdefault(key, set()).add(follower)
+        self.on_interest()
         try:
             yield follower
         finally:

@@ -19,6 +19,13 @@ TERMINAL = frozenset(state.value for state in jobs.TERMINAL)
 _REFUSALS = frozenset({"job_finished", "job_not_finished", "not_found", "validation_failed", "conflict"})
 
 
+MAY_WAIT = frozenset({"accepted", "scheduled"})
+
+
+def _waits_for_no_time(state: str) -> Problem:
+    return Problem("job_not_finished", f"Only a job that waits for its time can be moved; this one is {state}.")
+
+
 class Steering:
     """Changes to jobs that exist. Each answers with the job that was changed or made."""
 
@@ -49,9 +56,16 @@ class Steering:
     async def reschedule(
         self, job_id: str, principal: Principal, context: RequestContext, *, run_at: datetime
     ) -> bytes:
-        await self._look(job_id, principal, refuse_in=TERMINAL, with_code="job_finished")
+        found = state_of(await self._look(job_id, principal, refuse_in=TERMINAL, with_code="job_finished"))
+        if found not in MAY_WAIT:
+            raise _waits_for_no_time(found)
         command = jobs.RescheduleJob(self._id("cmd"), job_id, principal.tenant, actor_of(principal), run_at)
-        return await self._command(jobs.RESCHEDULE, command, job_id, principal, context, needs_order=True)
+        try:
+            return await self._command(jobs.RESCHEDULE, command, job_id, principal, context, needs_order=True)
+        except Problem as problem:
+            if problem.code != "job_not_finished":
+                raise
+            raise _waits_for_no_time("under way") from None
 
     async def _look(self, job_id: str, principal: Principal, *, refuse_in: frozenset[str], with_code: str) -> bytes:
         """The cheap refusals: terminal states never change, so what is finished now stays finished."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
-from jobyard_common.contracts.ids import new_id
+from jobyard_common.contracts.ids import new_id, new_series
 from jobyard_common.http.internal import ServiceAway
 from jobyard_common.http.problems import Problem, document
 
@@ -19,9 +19,10 @@ from jobyard_gateway.handlers.submit_job import (
     Draft,
     Origin,
     Submitter,
-    away,
     refused,
 )
+from jobyard_gateway.handlers.submit_together import Fresh, Sheet, Together
+from jobyard_gateway.outbound.references import away
 
 MAX_ITEMS = 1_000
 MAX_BATCH_BYTES = 16 * 1024 * 1024
@@ -33,13 +34,15 @@ class _Batch(msgspec.Struct, forbid_unknown_fields=True):
     items: list[msgspec.Raw]
 
 
+_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Batch).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class BatchSubmitter:
-    def __init__(self, submitter: Submitter, repeats: Repeats, *, cell: str) -> None:
+    def __init__(self, submitter: Submitter, together: Together, repeats: Repeats, *, cell: str) -> None:
         self._submitter = submitter
+        self._together = together
         self._repeats = repeats
         self._cell = cell
 
@@ -54,56 +57,90 @@ class BatchSubmitter:
         items = _items(body)
         if on_count is not None:
             await on_count(len(items))
-        answers: list[dict[str, object]] = [{} for _ in items]
-        fresh: list[tuple[int, Draft]] = []
-        keyed: list[tuple[int, Draft]] = []
-        seen: dict[str, int] = {}
-        full: Problem | None = None
+        sheet = self._together.sheet(origin)
+        answers: dict[int, dict[str, object]] = {}
+        drafts = self._admitted(await self._drafts(items, sheet, answers), origin.tenant, answers)
+        fresh: list[int] = []
+        keyed: dict[str, tuple[int, Draft]] = {}
+        for index, draft in drafts.items():
+            if isinstance(draft, Fresh):
+                fresh.append(index)
+            else:
+                answers[index] = {"index": index, "job_id": draft.job_id}
+                keyed.setdefault(draft.job_id, (index, draft))
+        made = [draft for draft in drafts.values() if isinstance(draft, Fresh)]
+        for place in await self._together.keep(made, sheet):
+            problem = Problem("unavailable", "This job could not be stored safely; it may exist nevertheless.")
+            index = fresh[place]
+            answers[index] = {**_refusal(index, problem), "job_id": f"job_{made[place].tail}"}
+        await self._keep_keyed(list(keyed.values()), answers)
+        return self._told(len(items), dict(zip(fresh, made, strict=True)), answers)
+
+    async def _drafts(
+        self, items: list[msgspec.Raw], sheet: Sheet, answers: dict[int, dict[str, object]]
+    ) -> dict[int, Fresh | Draft]:
+        """What can be made of the items; what is wrong with the others goes into `answers`."""
+        drafts: dict[int, Fresh | Draft] = {}
+        tails = new_series(len(items), cell=self._cell)
         for index, item in enumerate(items):
             if index % BREATHE_EVERY == BREATHE_EVERY - 1:
                 await asyncio.sleep(0)
             try:
                 text, key = _without_key(bytes(item))
-                checked = self._submitter.read(text)
-                await self._submitter.look_up(checked, tenant=origin.tenant)
-                draft = self._submitter.draft(checked, origin, key=key)
-                self._submitter.admit(draft)
+                if key is None:
+                    tail = tails[index]
+                    drafts[index] = sheet.cast(text, tail) or await sheet.draft(text, tail)
+                else:
+                    drafts[index] = await self._keyed(text, key, sheet)
             except ServiceAway as error:
                 answers[index] = _refusal(index, away(error))
             except Problem as problem:
                 answers[index] = _refusal(index, problem)
-                full = problem if problem.code == "queue_full" else full
-            else:
-                answers[index] = {"index": index, "job_id": draft.job_id}
-                if key is None:
-                    fresh.append((index, draft))
-                elif draft.job_id not in seen:
-                    seen[draft.job_id] = index
-                    keyed.append((index, draft))
-        if full is not None and not fresh and not keyed:
+        return drafts
+
+    async def _keyed(self, text: bytes, key: str, sheet: Sheet) -> Draft:
+        checked = self._submitter.read(text)
+        await self._submitter.look_up(checked, tenant=sheet.origin.tenant)
+        draft = self._submitter.draft(checked, sheet.origin, key=key)
+        self._submitter.admit_queue(draft.command)
+        return draft
+
+    def _admitted(
+        self, drafts: dict[int, Fresh | Draft], tenant: str, answers: dict[int, dict[str, object]]
+    ) -> dict[int, Fresh | Draft]:
+        """Those that their tenant and their queues have room for.
+
+        Raises:
+            Problem: queue_full, if there is no room for a single one.
+        """
+        queues = [draft.queue if isinstance(draft, Fresh) else draft.command.spec.queue for draft in drafts.values()]
+        refusals = self._submitter.admit_all(tenant, queues)
+        full = next((problem for problem in reversed(refusals) if problem is not None), None)
+        if full is None:
+            return drafts
+        if all(refusals):
             raise full
-        await self._keep(fresh, answers)
-        await self._keep_keyed(keyed, answers)
-        accepted = sum(1 for answer in answers if "job_id" in answer and "problem" not in answer)
-        return msgspec.json.encode(
-            {
-                "id": new_id("batch", cell=self._cell),
-                "accepted": accepted,
-                "rejected": len(answers) - accepted,
-                "items": answers,
-            }
-        )
+        found = {}
+        for (index, draft), problem in zip(drafts.items(), refusals, strict=True):
+            if problem is None:
+                found[index] = draft
+            else:
+                answers[index] = _refusal(index, problem)
+        return found
 
-    async def _keep(self, drafts: list[tuple[int, Draft]], answers: list[dict[str, object]]) -> None:
-        if not drafts:
-            return
-        kept = await self._submitter.keep_many([draft for _, draft in drafts])
-        for (index, draft), durable in zip(drafts, kept, strict=True):
-            if not durable:
-                problem = Problem("unavailable", "This job could not be stored safely; it may exist nevertheless.")
-                answers[index] = {**_refusal(index, problem), "job_id": draft.job_id}
+    def _told(self, count: int, fresh: dict[int, Fresh], answers: dict[int, dict[str, object]]) -> bytes:
+        """The answer. An id is plain characters, so a template of it is JSON."""
+        rejected = sum(1 for answer in answers.values() if "problem" in answer)
+        told = [
+            _encode(answers[index])
+            if index in answers
+            else b'{"index":%d,"job_id":"job_%b"}' % (index, fresh[index].tail.encode())
+            for index in range(count)
+        ]
+        head = b'{"id":"%b","accepted":%d,"rejected":%d,"items":['
+        return head % (new_id("batch", cell=self._cell).encode(), count - rejected, rejected) + b",".join(told) + b"]}"
 
-    async def _keep_keyed(self, drafts: list[tuple[int, Draft]], answers: list[dict[str, object]]) -> None:
+    async def _keep_keyed(self, drafts: list[tuple[int, Draft]], answers: dict[int, dict[str, object]]) -> None:
         gate = asyncio.Semaphore(64)
 
         async def one(index: int, draft: Draft) -> None:

@@ -6,17 +6,15 @@ read → check its tool → look up what it names → (a key: whose is it?) → 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import lru_cache
 
 import msgspec
-from jobyard_common.contracts.envelope import encode as headers_of
-from jobyard_common.contracts.envelope import new_envelope
-from jobyard_common.contracts.ids import keyed_id, new_id
-from jobyard_common.contracts.jobs import PARAMETERS_SLOT, SUBMIT, Actor, SubmitJob
-from jobyard_common.contracts.topics import JOBS_COMMANDS
+from jobyard_common.contracts.ids import keyed_id
+from jobyard_common.contracts.jobs import PARAMETERS_SLOT, Actor, ActorKind, SubmitJob
 from jobyard_common.contracts.wire import encode, milliseconds
-from jobyard_common.http.internal import ServiceAway
 from jobyard_common.http.problems import FieldError, Problem
+from jobyard_common.messaging.lots import PackedRecord
 from jobyard_common.messaging.publisher import OutRecord, Sent
 from jobyard_common.runtime.clock import Clock
 from jobyard_common.telemetry import metrics
@@ -32,13 +30,15 @@ from jobyard_gateway.domain.submission import Submission
 from jobyard_gateway.domain.submit_faults import missing_faults, with_tool_faults
 from jobyard_gateway.domain.tools import Registry, Tool
 from jobyard_gateway.handlers.admit import Admission
+from jobyard_gateway.outbound import submit_records
 from jobyard_gateway.outbound.barrier import Barrier
 from jobyard_gateway.outbound.commands import Commands, Kept, NotKept
 from jobyard_gateway.outbound.ledger import Ledger, Promise
 from jobyard_gateway.outbound.queue_book import QueueBook
 from jobyard_gateway.outbound.references import References
+from jobyard_gateway.outbound.submit_records import SOURCE as SOURCE
+from jobyard_gateway.outbound.submit_records import Said
 
-SOURCE = "/jobyard/gateway"
 MAX_BODY_BYTES = 256 * 1024
 LARGER_PARAMETERS = f'Upload larger parameters as a JSON file and name it in files as "{PARAMETERS_SLOT}".'
 
@@ -64,9 +64,19 @@ class Draft(msgspec.Struct, frozen=True):
     """A command ready to be published, and what the ledger keeps of it."""
 
     job_id: str
-    record: OutRecord
     promise: Promise
     command: SubmitJob
+    origin: Origin
+
+    @property
+    def record(self) -> OutRecord:
+        return submit_records.whole(self.job_id, self.promise.command, self._said())
+
+    def packed(self) -> PackedRecord:
+        return submit_records.packed(self.job_id, self.promise.command, self._said())
+
+    def _said(self) -> Said:
+        return Said(self.origin.correlation_id, self.origin.trace.format(), self.command.accepted_at)
 
 
 class Submitter:
@@ -97,7 +107,7 @@ class Submitter:
         self._clock = clock
         self._cell = cell
 
-    def read(self, body: bytes) -> Checked:
+    def read(self, body: bytes, *, now: datetime | None = None) -> Checked:
         """Check all that needs nobody else.
 
         Raises:
@@ -107,7 +117,7 @@ class Submitter:
             tree = parse(body)
         except MalformedJson as error:
             raise Problem("malformed_json", str(error)) from None
-        submission, faults = submissions.read(body, tree, now=self._clock.now())
+        submission, faults = submissions.read(body, tree, now=now or self._clock.now())
         name = tree.get("tool") if isinstance(tree, dict) else None
         tool = self._registry.find(name) if isinstance(name, str) else None
         unknown = isinstance(name, str) and bool(name) and tool is None
@@ -133,10 +143,7 @@ class Submitter:
             Problem: validation_failed.
             ServiceAway: whoever could tell is away.
         """
-        submission = checked.submission
-        queue = submission.queue
-        if queue is not None and (queue == "default" or queue in self._registry.queues() or self._knows(queue)):
-            queue = None
+        submission, queue = checked.submission, self._strange_queue(checked)
         if not (submission.files or submission.depends_on or queue):
             return
         missing = await self._references.missing(
@@ -148,11 +155,16 @@ class Submitter:
     def draft(self, checked: Checked, origin: Origin, *, key: str | None) -> Draft:
         """The command that would make this job."""
         if key is None:
-            job_id, hashed = new_id("job", cell=self._cell), ""
+            job_id, hashed = self.new_job_id(), ""
         else:
             job_id, hashed = self.keyed_job_id(origin.tenant, key), body_hash(checked.tree)
-        now = milliseconds(self._clock.now())
-        command = SubmitJob(
+        command = self.command(checked, origin, job_id=job_id, now=self.now(), keyed=key is not None, hashed=hashed)
+        return self.draft_of(command, origin)
+
+    def command(
+        self, checked: Checked, origin: Origin, *, job_id: str, now: datetime, keyed: bool = False, hashed: str = ""
+    ) -> SubmitJob:
+        return SubmitJob(
             command_id=f"cmd_{job_id[4:]}",
             job_id=job_id,
             tenant=origin.tenant,
@@ -165,10 +177,9 @@ class Submitter:
                 input_hash=self._input_hash(checked, origin.tenant),
                 queue=self.queue_of(checked),
             ),
-            keyed=key is not None,
+            keyed=keyed,
             body_hash=hashed,
         )
-        return self.draft_of(command, origin)
 
     def _input_hash(self, checked: Checked, tenant: str) -> str | None:
         """None where no earlier result may answer: the tool does not say so, or a file has no hash yet."""
@@ -181,35 +192,29 @@ class Submitter:
         return input_hash(definition.name, definition.version, checked.tree.get("parameters", {}), files)
 
     def draft_of(self, command: SubmitJob, origin: Origin) -> Draft:
-        value = encode(command)
-        envelope = new_envelope(
-            SUBMIT,
-            source=SOURCE,
-            subject=command.job_id,
-            correlation_id=origin.correlation_id,
-            traceparent=origin.trace.format(),
-            time=command.accepted_at,
-            id=f"evt_{command.job_id[4:]}",
-        )
-        record = OutRecord(JOBS_COMMANDS.name, command.job_id, value, headers_of(envelope))
-        return Draft(command.job_id, record, Promise(value, origin.correlation_id, origin.trace.trace_id), command)
+        promise = Promise(encode(command), origin.correlation_id, origin.trace.trace_id)
+        return Draft(command.job_id, promise, command, origin)
 
     def admit(self, draft: Draft) -> None:
         """Raises Problem: queue_full or queue_draining."""
-        self.admit_queue(draft)
+        self.admit_queue(draft.command)
         if self._admission is not None:
             self._admission.admit(draft.command.tenant, draft.command.spec.queue)
 
-    def admit_queue(self, draft: Draft) -> None:
+    def admit_all(self, tenant: str, queues: Sequence[str]) -> list[Problem | None]:
+        """For one job more in each of these queues: None if it is let in. Draining queues are not looked at."""
+        return [None] * len(queues) if self._admission is None else self._admission.admit_all(tenant, queues)
+
+    def admit_queue(self, command: SubmitJob) -> None:
         """A job that we promised already is no new one.
 
         Raises:
             Problem: queue_draining.
         """
-        queue = draft.command.spec.queue
+        queue = command.spec.queue
         if self._book is None or not self._book.is_draining(queue):
             return
-        if not self._ledger.knows(draft.job_id, tenant=draft.command.tenant):
+        if not self._ledger.knows(command.job_id, tenant=command.tenant):
             raise Problem("queue_draining", f"The queue {queue} takes no new jobs; those that wait in it still run.")
 
     def queue_of(self, checked: Checked) -> str:
@@ -219,8 +224,22 @@ class Submitter:
             return named or definition.queue
         return self._book.queue_of(definition.name, default=definition.queue)
 
-    def _knows(self, queue: str) -> bool:
-        return self._book is not None and self._book.knows(queue)
+    def holds(self, checked: Checked) -> bool:
+        """Whether a submit that names neither files nor jobs would be checked the same way now."""
+        return self._registry.find(checked.submission.tool) is checked.tool and self._strange_queue(checked) is None
+
+    def _strange_queue(self, checked: Checked) -> str | None:
+        """The queue that a submit names, unless it is known here."""
+        queue = checked.submission.queue
+        if queue is None or queue == "default" or queue in self._registry.queues():
+            return None
+        return None if self._book is not None and self._book.knows(queue) else queue
+
+    def new_job_id(self) -> str:
+        return self._commands.new_job_id(cell=self._cell)
+
+    def now(self) -> datetime:
+        return milliseconds(self._clock.now())
 
     def keyed_job_id(self, tenant: str, key: str) -> str:
         return keyed_id("job", self._id_secret, tenant=tenant, operation="submit", key=key, cell=self._cell)
@@ -232,7 +251,10 @@ class Submitter:
             Problem: unavailable, with the id of the job that may exist nevertheless.
         """
         try:
-            kept = await self._commands.keep(draft.record)
+            if self._commands.makes_spans(draft.origin.trace):
+                kept = await self._commands.keep(draft.record)
+            else:
+                kept = await self._commands.keep_soon(draft.packed(), lambda: draft.record)
         except NotKept:
             raise Problem(
                 "unavailable",
@@ -241,21 +263,16 @@ class Submitter:
             ) from None
         self.remember(draft, kept)
 
-    async def keep_many(self, drafts: Sequence[Draft]) -> list[bool]:
-        """The same for many; which of them are durable, in order."""
-        answers = await self._commands.keep_many([draft.record for draft in drafts])
-        for draft, answer in zip(drafts, answers, strict=True):
-            if not isinstance(answer, NotKept):
-                self.remember(draft, answer)
-        return [not isinstance(answer, NotKept) for answer in answers]
-
     def remember(self, draft: Draft, kept: Sent | Kept | None) -> None:
         """What follows a promise that is kept: reads may show it."""
         tenant = draft.command.tenant
         self._ledger.record(draft.job_id, draft.promise, tenant=tenant)
         if isinstance(kept, Sent):
             self._barrier.wrote(tenant, kept)
-        _submitted(draft.command.actor.kind).inc()
+        self.count(draft.command.actor.kind, 1)
+
+    def count(self, kind: ActorKind, jobs: int) -> None:
+        _submitted(kind).inc(jobs)
 
     async def promised(self, job_id: str, *, tenant: str) -> bool:
         """Whether a 202 for this job is remembered anywhere on our side."""
@@ -271,9 +288,3 @@ def refused(faults: Sequence[Fault]) -> Problem:
     errors = [FieldError(fault.pointer, fault.message) for fault in faults]
     plural = "s" if len(errors) > 1 else ""
     return Problem("validation_failed", f"{len(errors)} value{plural} of the request can't be accepted.", errors=errors)
-
-
-def away(error: ServiceAway) -> Problem:
-    """For a submit whose references nobody can look up now."""
-    service = "files service" if "files" in str(error) else "executor"
-    return Problem("unavailable", f"What this job names can't be looked up: the {service} is away.")

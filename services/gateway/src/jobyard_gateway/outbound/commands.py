@@ -6,16 +6,21 @@ order. The copy that a slow Kafka delivers after all has the same ids, and the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 
+from jobyard_common.contracts.ids import new_id
+from jobyard_common.contracts.topics import JOBS_COMMANDS
 from jobyard_common.db.breaker import Breaker, LeftInPeace
 from jobyard_common.db.connection import Pool
 from jobyard_common.db.errors import is_retryable
+from jobyard_common.messaging.lots import PackedRecord
+from jobyard_common.messaging.placed import placed_id
 from jobyard_common.messaging.publisher import OutRecord, Publisher, PublishFailed, Sent
 from jobyard_common.runtime.crash import crash
+from jobyard_common.telemetry.context import TraceContext
 from jobyard_common.telemetry.logging import get_logger
-from jobyard_common.telemetry.tracing import Tracer, send_span
+from jobyard_common.telemetry.tracing import Span, Tracer, send_span
 
 from jobyard_gateway.domain.keeping import Way, way_of_later
 from jobyard_gateway.store import spool
@@ -62,24 +67,43 @@ class Commands:
         Raises:
             NotKept: nobody took it.
         """
-        crash("K1")
-        if self._monotonic() < self._away_until and await self._spooled([record]):
-            return Kept.SPOOLED
         headers, span = send_span(self._tracer, record.topic, record.key, record.headers)
+        traced = OutRecord(record.topic, record.key, record.value, headers)
         try:
-            sent = await self._publisher.send(
-                OutRecord(record.topic, record.key, record.value, headers), timeout_s=DEADLINE_S
-            )
+            return await self._kept(lambda: self._publisher.send(traced, timeout_s=DEADLINE_S), lambda: record, span)
+        finally:
+            if span is not None:
+                span.end()
+
+    async def keep_soon(self, record: PackedRecord, whole: Callable[[], OutRecord]) -> Sent | Kept:
+        """The same for a record of `jobs.commands` that is packed; `whole` makes it for the spool. It has no span.
+
+        Raises:
+            NotKept: nobody took it.
+        """
+        soon = self._publisher.soon
+        return await self._kept(lambda: soon.send(JOBS_COMMANDS.name, record, timeout_s=DEADLINE_S), whole, None)
+
+    def new_job_id(self, *, cell: str) -> str:
+        """A new id whose command goes where the next request to Kafka goes anyway."""
+        place = self._publisher.soon.place(JOBS_COMMANDS.name)
+        return new_id("job", cell=cell) if place is None else placed_id("job", place, cell=cell)
+
+    async def _kept(
+        self, send: Callable[[], Awaitable[Sent]], whole: Callable[[], OutRecord], span: Span | None
+    ) -> Sent | Kept:
+        crash("K1")
+        if self._monotonic() < self._away_until and await self._spooled([whole()]):
+            return Kept.SPOOLED
+        try:
+            sent = await send()
         except PublishFailed as error:
             if span is not None:
                 span.error(error)
             self._away(error)
-            if not error.permanent and await self._spooled([record]):
+            if not error.permanent and await self._spooled([whole()]):
                 return Kept.SPOOLED
             raise NotKept(str(error)) from None
-        finally:
-            if span is not None:
-                span.end()
         self._away_until = 0.0
         crash("K3")
         return sent
@@ -143,6 +167,30 @@ class Commands:
             else:
                 answers.append(Kept.SPOOLED)
         return answers
+
+    async def keep_packed(
+        self, records: Sequence[PackedRecord], whole: Callable[[int], OutRecord]
+    ) -> tuple[list[Sent], set[int]]:
+        """The same as `keep_many` for records of `jobs.commands` that are packed; `whole(n)` is one for the spool.
+
+        Returns where the last record of each lot is, and the numbers of the records that nobody took. No spans are
+        made of it.
+        """
+        if self._monotonic() < self._away_until and await self._spooled([whole(n) for n in range(len(records))]):
+            return [], set()
+        lots = await self._publisher.send_packed(JOBS_COMMANDS.name, records, timeout_s=DEADLINE_S)
+        late: list[int] = []
+        lost: set[int] = set()
+        for lot in lots:
+            if isinstance(lot.answer, PublishFailed):
+                lost.update(lot.numbers) if lot.answer.permanent else late.extend(lot.numbers)
+        if late and not await self._spooled([whole(n) for n in sorted(late)]):
+            lost.update(late)
+        return [last for lot in lots if (last := lot.last()) is not None], lost
+
+    def makes_spans(self, trace: TraceContext) -> bool:
+        """Whether what is sent under this trace has spans of its own."""
+        return self._tracer.exporting and trace.sampled
 
     async def _waits(self, key: str) -> bool:
         return await self._breaker.ask(lambda: spool.holds(self._pool, key, timeout_s=SPOOL_DEADLINE_S))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
@@ -170,5 +171,10 @@ class Executor:
 
 
 def actor_of(principal: Principal) -> Actor:
-    kind, _, name = principal.actor.partition(":")
+    return _actor(principal.actor)
+
+
+@lru_cache(maxsize=4096)
+def _actor(text: str) -> Actor:
+    kind, _, name = text.partition(":")
     return Actor(ActorKind(kind), name)

@@ -6,7 +6,7 @@ In memory, in Valkey for ten minutes, and in the spool for as long as a command 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from jobyard_common.contracts.envelope import EnvelopeInvalid, decode
@@ -26,6 +26,7 @@ from jobyard_gateway.store import spool
 TTL_S = 600
 SPOOL_DEADLINE_S = 0.5
 CAPACITY = 20_000
+_pack = msgspec.msgpack.Encoder().encode
 
 
 class SpoolAway(Exception):
@@ -53,7 +54,17 @@ class Ledger:
         self._recent[job_id] = (tenant, promise)
         if len(self._recent) > CAPACITY:
             self._recent.popitem(last=False)
-        self._shelf.put_later(f"promise:{job_id}", msgspec.msgpack.encode(promise), ttl_s=TTL_S)
+        self._shelf.put_later(f"promise:{job_id}", _pack(promise), ttl_s=TTL_S)
+
+    def record_all(self, promises: Mapping[str, Promise], *, tenant: str) -> None:
+        """The same for many jobs at once."""
+        recent = self._recent
+        recent.update({job_id: (tenant, promise) for job_id, promise in promises.items()})
+        for _ in range(len(recent) - CAPACITY):
+            recent.popitem(last=False)
+        self._shelf.put_all_later(
+            ((f"promise:{job_id}", _pack(promise)) for job_id, promise in promises.items()), ttl_s=TTL_S
+        )
 
     def knows(self, job_id: str, *, tenant: str) -> bool:
         """Whether this process promised the job; looks nowhere else."""

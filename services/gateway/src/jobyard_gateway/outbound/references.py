@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 from jobyard_common.http.internal import InternalClient, ServiceAway
+from jobyard_common.http.problems import Problem
 
 from jobyard_gateway.outbound.barrier import Barrier
 from jobyard_gateway.outbound.command_log import CommandLog, LogAway
@@ -115,6 +116,12 @@ class References:
         now = self._monotonic()
         for name in names:
             self._seen[tenant, name] = now
+
+
+def away(error: ServiceAway) -> Problem:
+    """For a submit whose references nobody can look up now."""
+    service = "files service" if "files" in str(error) else "executor"
+    return Problem("unavailable", f"What this job names can't be looked up: the {service} is away.")
 
 
 def _patience(after: str) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import redis.asyncio as redis
@@ -22,6 +22,9 @@ OPEN_S = 1.0
 FLUSH_S = 0.02
 MOST_WAITING = 20_000
 AT_ONCE = 500
+CONNECTIONS = 32
+ASKS = CONNECTIONS - 2
+"""Reads at once; a burst of more waits its turn, within its deadline, and says nothing about Valkey."""
 KEEP = "for n, key in ipairs(KEYS) do redis.call('SET', key, ARGV[n + 1], 'EX', ARGV[1]) end"
 _FAULTS = (RedisError, OSError, TimeoutError)
 
@@ -42,12 +45,13 @@ class Shelf(Component):
         self._client: Any = None
         if url:
             self._client = redis.Redis.from_url(
-                url, socket_timeout=1.0, socket_connect_timeout=0.5, max_connections=32, decode_responses=False
+                url, socket_timeout=1.0, socket_connect_timeout=0.5, max_connections=CONNECTIONS, decode_responses=False
             )
         self._prefix = prefix.encode()
         self._monotonic = monotonic
         self._deadline_s = deadline_s
         self._closed_until = 0.0
+        self._turns = asyncio.Semaphore(ASKS)
         self._scripts: dict[str, Any] = {}
         self._waiting: deque[tuple[bytes, bytes, int]] = deque(maxlen=MOST_WAITING)
         self._wake = asyncio.Event()
@@ -72,6 +76,12 @@ class Shelf(Component):
         """Keep `value` soon; nobody waits and nobody is told of a failure."""
         if self._client is not None:
             self._waiting.append((self._prefix + key.encode(), value, ttl_s))
+            self._wake.set()
+
+    def put_all_later(self, rows: Iterable[tuple[str, bytes]], *, ttl_s: int) -> None:
+        """The same for many keys; without a Valkey the rows are not even looked at."""
+        if self._client is not None:
+            self._waiting.extend((self._prefix + key.encode(), value, ttl_s) for key, value in rows)
             self._wake.set()
 
     async def get(self, key: str) -> bytes | None:
@@ -100,11 +110,14 @@ class Shelf(Component):
     async def _ask(self, call: Callable[[Any], Any]) -> Any:
         if self._client is None or self._monotonic() < self._closed_until:
             raise Unknown
+        asked = False
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(self._deadline_s), self._turns:
+                asked = True
                 return await call(self._client)
         except _FAULTS as error:
-            self._away(error)
+            if asked:
+                self._away(error)
             raise Unknown from None
 
     async def _keep(self, rows: list[tuple[bytes, bytes, int]], ttl_s: int) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from fastapi import Request
-from jobyard_common.contracts.wire import OptionalRaw, milliseconds
+from jobyard_common.contracts.wire import OptionalRaw, milliseconds, utc_now
 from jobyard_common.http.context import current
 from starlette.responses import Response
 
@@ -16,7 +16,7 @@ from jobyard_gateway.documents.shapes import operation
 from jobyard_gateway.domain.faults import Fault
 from jobyard_gateway.domain.permissions import Permission, Principal
 from jobyard_gateway.domain.queries import Pairs, integer, job_count_faults, job_list_faults, page_faults
-from jobyard_gateway.domain.submission import Moment
+from jobyard_gateway.domain.submission import TEN_YEARS_S, Delay, Moment
 from jobyard_gateway.handlers.follow_job import Streams
 from jobyard_gateway.handlers.read_jobs import JobReader
 from jobyard_gateway.handlers.steer_job import Steering
@@ -37,7 +37,17 @@ class _ReplayBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _RescheduleBody(msgspec.Struct, forbid_unknown_fields=True):
-    run_at: Moment
+    run_at: Moment | None = None
+    delay_s: Delay | None = None
+
+    def moment(self, *, now: datetime) -> datetime:
+        """Raises Problem."""
+        if (self.run_at is None) == (self.delay_s is None):
+            raise refused([Fault("/run_at", "Give run_at or delay_s.")])
+        wanted = self.run_at or now + timedelta(seconds=self.delay_s or 0)
+        if wanted > now + timedelta(seconds=TEN_YEARS_S):
+            raise refused([Fault("/run_at", "At most 10 years ahead.")])
+        return milliseconds(wanted)
 
 
 class JobRoutes:
@@ -169,7 +179,7 @@ class JobRoutes:
     async def reschedule(self, request: Request, principal: Principal) -> Response:
         body = await json_body(request, _RescheduleBody, optional=False)
         assert body is not None
-        run_at: datetime = milliseconds(body.run_at)
+        run_at = body.moment(now=utc_now())
         job_id = request.path_params["job_id"]
         return _accepted(await self._steering.reschedule(job_id, principal, current(), run_at=run_at))
 

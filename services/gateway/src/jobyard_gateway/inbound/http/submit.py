@@ -16,10 +16,12 @@ from jobyard_gateway.handlers.await_end import Waiting
 from jobyard_gateway.handlers.limit import Limiter
 from jobyard_gateway.handlers.read_jobs import JobReader
 from jobyard_gateway.handlers.repeat_safely import Repeats, checked_key
-from jobyard_gateway.handlers.submit_job import LARGER_PARAMETERS, MAX_BODY_BYTES, Draft, Origin, Submitter, away
+from jobyard_gateway.handlers.submit_again import Again
+from jobyard_gateway.handlers.submit_job import LARGER_PARAMETERS, MAX_BODY_BYTES, Draft, Origin, Submitter
 from jobyard_gateway.inbound.http.bodies import Gone, TooLarge, read_body, require_json
 from jobyard_gateway.outbound.executor import actor_of
 from jobyard_gateway.outbound.ledger import view_of
+from jobyard_gateway.outbound.references import away
 
 log = get_logger("http")
 PATH = "/v1/jobs"
@@ -41,6 +43,7 @@ class SubmitEndpoint:
     ) -> None:
         self._authenticator = authenticator
         self._submitter = submitter
+        self._again = Again(submitter)
         self._repeats = repeats
         self._reader = reader
         self._waiting = waiting
@@ -85,13 +88,10 @@ class SubmitEndpoint:
         except TooLarge as error:
             error.detail = f"{error.detail} {LARGER_PARAMETERS}"
             raise
-        checked = self._submitter.read(body)
-        try:
-            await self._submitter.look_up(checked, tenant=principal.tenant)
-        except ServiceAway as error:
-            raise away(error) from None
         origin = Origin(principal.tenant, actor_of(principal), context.correlation_id, context.trace)
-        draft = self._submitter.draft(checked, origin, key=key)
+        draft = self._again.draft(body, origin) if key is None else None
+        if draft is None:
+            draft = await self._draft(body, origin, key=key)
         self._submitter.admit(draft)
         wait_s = _wait_of(prefer)
         if wait_s is not None:
@@ -103,6 +103,17 @@ class SubmitEndpoint:
         if key is None:
             await self._submitter.keep(draft)
         await _send_job(send, 202, draft.job_id, view_of(draft.command, draft.promise), ())
+
+    async def _draft(self, body: bytes, origin: Origin, *, key: str | None) -> Draft:
+        checked = self._submitter.read(body)
+        try:
+            await self._submitter.look_up(checked, tenant=origin.tenant)
+        except ServiceAway as error:
+            raise away(error) from None
+        draft = self._submitter.draft(checked, origin, key=key)
+        if key is None:
+            self._again.learn(body, checked, draft.command)
+        return draft
 
     async def _replayed(self, draft: Draft, principal: Principal, *, send: Send) -> None:
         try:

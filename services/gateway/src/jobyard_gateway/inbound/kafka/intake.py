@@ -1,13 +1,13 @@
 """`jobs.intake`: producers that speak Kafka, with the same checks as over HTTP.
 
 The commands that a batch makes are rows of the spool, written in the transaction that moves the offset: a record
-becomes exactly one job, or a dead letter with its reason and an entry in the audit. While something that a record
-names can't be looked up, the partition waits.
+becomes exactly one job, or a dead letter with its reason and an entry in the audit. What needs others is asked before
+that transaction. While a record's queue is full, or what it names can't be looked up, its partition waits: nothing is
+refused for it, and the other partitions go on.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,20 +22,22 @@ from jobyard_common.http.problems import Problem
 from jobyard_common.messaging import outbox
 from jobyard_common.messaging.audit import audit_record
 from jobyard_common.messaging.inbound import Inbound, Refused
+from jobyard_common.messaging.placement import Hold
 from jobyard_common.messaging.publisher import OutRecord
 from jobyard_common.runtime.clock import Clock
 from jobyard_common.telemetry.context import TraceContext, new_trace
 from jobyard_common.telemetry.logging import get_logger
 
 from jobyard_gateway.domain.permissions import Permission
+from jobyard_gateway.handlers.admit import Admission
 from jobyard_gateway.handlers.authenticate import Authenticator, allow
 from jobyard_gateway.handlers.repeat_safely import Repeats, checked_key
 from jobyard_gateway.handlers.submit_job import MAX_BODY_BYTES, SOURCE, Draft, Origin, Submitter
 from jobyard_gateway.outbound.executor import actor_of
 
 log = get_logger("intake")
-WAIT_S = 1.0
 MOST_HEADERS = 64
+WAIT_FOR = frozenset({"unavailable", "queue_full"})
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Producer:
     actor: Actor
 
 
-class Away(OSError):
-    """What a record names can't be looked up now; the batch is tried again."""
+Read = Draft | Problem | None
+"""What a record is: a new job, a refusal, or a job that was promised before."""
 
 
 class Intake:
@@ -54,6 +56,7 @@ class Intake:
         submitter: Submitter,
         repeats: Repeats,
         authenticator: Authenticator,
+        admission: Admission,
         *,
         default_tenant: str,
         clock: Clock,
@@ -62,10 +65,45 @@ class Intake:
         self._submitter = submitter
         self._repeats = repeats
         self._authenticator = authenticator
+        self._admission = admission
         self._default = Producer(default_tenant, Actor(ActorKind.PRODUCER, JOBS_INTAKE.name))
         self._clock = clock
         self._root = root
+        self._read: dict[int, Read] = {}
+        self._batch: list[Inbound] = []
         self._made: list[Draft] = []
+
+    async def prepare(self, batch: list[Inbound]) -> dict[int, Hold]:
+        """Check each record; which partitions wait from which record on. What was let in once is not counted again."""
+        kept = {id(record) for record in self._batch} & {id(record) for record in batch}
+        self._read = {record: read for record, read in self._read.items() if record in kept}
+        self._batch = batch
+        holds: dict[int, Hold] = {}
+        taken = {read.job_id for read in self._read.values() if isinstance(read, Draft)}
+        for record in batch:
+            if record.partition in holds or id(record) in self._read:
+                continue
+            try:
+                read = self._read[id(record)] = await self._look_at(record, taken)
+            except Problem as problem:
+                if problem.code in WAIT_FOR:
+                    holds[record.partition] = Hold(record.offset, problem.detail)
+                else:
+                    self._read[id(record)] = problem
+            else:
+                if read is not None:
+                    taken.add(read.job_id)
+        return holds
+
+    async def _look_at(self, record: Inbound, taken: set[str]) -> Draft | None:
+        draft = await self._draft(record)
+        given = record.header("idempotency-key") != ""
+        if given and (draft.job_id in taken or not await self._repeats.is_new(draft)):
+            return None
+        # A backlog may be long: what is not known yet is asked first.
+        await self._admission.know(draft.command.tenant)
+        self._submitter.admit(draft)
+        return draft
 
     async def apply(self, connection: Connection, batch: list[Inbound]) -> list[Refused]:
         """Drafts into the spool, refusals to the caller and into the audit; all in the caller's transaction."""
@@ -73,18 +111,12 @@ class Intake:
         refused: list[Refused] = []
         notes = []
         for record in batch:
-            try:
-                draft = await self._draft(record)
-                given = record.header("idempotency-key") != ""
-                if not given or (draft.job_id not in made and await self._repeats.is_new(draft)):
-                    self._submitter.admit_queue(draft)
-                    made[draft.job_id] = draft
-            except Problem as problem:
-                if problem.code == "unavailable":
-                    await asyncio.sleep(WAIT_S)
-                    raise Away(problem.detail) from None
-                refused.append(Refused(record, problem.code, _story(problem)))
-                notes.append(self._note(record, problem))
+            read = self._read[id(record)]
+            if isinstance(read, Problem):
+                refused.append(Refused(record, read.code, _story(read)))
+                notes.append(self._note(record, read))
+            elif read is not None:
+                made[read.job_id] = read
         await outbox.put(connection, [*(draft.record for draft in made.values()), *notes])
         self._made = list(made.values())
         return refused
