@@ -15,6 +15,7 @@ from jobyard_executor.domain import queue_file, work_queues
 from jobyard_executor.domain.queue_file import Declared
 from jobyard_executor.domain.retention import Retention
 from jobyard_executor.domain.work_queues import WorkQueues
+from jobyard_executor.sandbox import users
 from jobyard_executor.worker.settings import Memory
 
 MIB = 2**20
@@ -39,7 +40,13 @@ class Settings(CommonSettings):
     tool_work_mib: int = Field(20_480, ge=1, description="Disk that the work dir of one attempt may take.")
     tool_work_files: int = Field(200_000, ge=10, description="Files that the work dir of one attempt may hold.")
     tool_open_files: int = Field(1024, ge=64, description="Descriptors that one process of a tool may have open.")
-    tool_processes: int = Field(256, ge=4, description="Processes that one command tool may have at once.")
+    tool_processes: int = Field(256, ge=4, description="Processes that one tool may have at once.")
+    tool_users: str = Field(
+        "200000-265535", description="User ids of which command tools get one each where we are root; empty: none."
+    )
+    tool_cgroup: str = Field(
+        "", description="Folder of a control group (version 2), delegated and without processes, for tools of L4."
+    )
     disk_reserve_mib: int = Field(256, ge=0, description="With less free disk, an attempt that fills it is ended.")
     lease_ttl_s: float = Field(30.0, gt=0, description="After this long without a beat a worker is given up.")
     lease_beat_s: float = Field(10.0, gt=0, description="Seconds between two beats.")
@@ -61,6 +68,11 @@ class Settings(CommonSettings):
     )
     work_queues: Names = Field(
         ("*",), description="Queues that this executor works for, as `name` or `name:slots`; `*` stands for all others."
+    )
+    max_waiting_jobs: int = Field(
+        1_000_000,
+        ge=0,
+        description="Jobs of a tenant that may wait before runs, bulk operations and fires wait, too; 0: any number.",
     )
     ingest_batch: int = Field(500, ge=1, le=5000, description="Most commands in one transaction.")
 
@@ -91,6 +103,12 @@ class Settings(CommonSettings):
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := set(value) - set(ROLES):
             raise ValueError(f"unknown role {', '.join(sorted(unknown))}; known are {', '.join(ROLES)}")
+        return value
+
+    @field_validator("tool_users")
+    @classmethod
+    def _free_ids(cls, value: str) -> str:
+        users.read_ids(value)
         return value
 
     @field_validator("work_queues")

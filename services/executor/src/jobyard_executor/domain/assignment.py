@@ -159,7 +159,8 @@ class Runner(Protocol):
         ...
 
     def levels(self) -> frozenset[str]:
-        """Sandbox levels that the start-up self-test proved, e.g. {"L0", "L1", "L2"}."""
+        """Sandbox levels that the start-up self-test proved, e.g. {"L0", "L1", "L2"}; with "own_user" where it proved
+        a user of its own for each command tool."""
         ...
 
     def dispatch(self, assignments: Sequence[Assignment]) -> None:

@@ -6,6 +6,10 @@
     L2 confined   + Landlock (reads system and tool folders, writes its work dir, no TCP, signals stay inside)
                   + seccomp (no sockets, no ptrace, no namespaces, no exotic kernel surface)
     L3 isolated   + own user, pid, net, ipc, uts and mount namespaces by bubblewrap; the tree dies with its init
+    L4 accounted  + a control group of its own (`cgroups`): memory and processes are counted for the whole tree
+
+Where the executor is root, each attempt at L1 and above is a user of its own (`users`), whose processes the kernel
+limits and one stroke ends; `reach` opens it the way to what it needs.
 
 Confinement belongs to a thread and is inherited by what it spawns: a short-lived thread confines itself, spawns the
 tool and ends (`jail`). Nothing of ours ever runs between fork and exec. A level is used only after `selftest` attacked

@@ -13,7 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 
 from jobyard_executor.sandbox import seccomp
-from jobyard_executor.sandbox.jail import SYSTEM_FOLDERS, CannotConfine, Descriptors, Policy, interpreter, rlimits
+from jobyard_executor.sandbox.jail import (
+    SYSTEM_FOLDERS,
+    CannotConfine,
+    Descriptors,
+    Policy,
+    bounded,
+    interpreter,
+    rlimits,
+)
 from jobyard_executor.sandbox.kernel import machine
 
 _SECCOMP, _INFO, _BLOCK = 10, 11, 12
@@ -23,6 +31,19 @@ _SECCOMP, _INFO, _BLOCK = 10, 11, 12
 def program() -> str | None:
     """bubblewrap, None where it is not installed."""
     return shutil.which("bwrap", path=os.environ.get("PATH", "/usr/bin:/bin"))
+
+
+def lowered(argv: Sequence[str], policy: Policy) -> list[str]:
+    """`argv` as the policy's user, under its limits. Programs do it: bubblewrap ends with the thread that started it,
+    so no short-lived one may, and to limit another user's process takes a capability that containers lack.
+    Raises CannotConfine."""
+    if policy.user is None:
+        return list(argv)
+    program = shutil.which("setpriv", path="/usr/bin:/bin:/usr/local/bin")
+    if program is None:
+        raise CannotConfine("a user of its own at L3 needs the program setpriv of util-linux, and it is not installed")
+    ids = [f"--reuid={policy.user.uid}", f"--regid={policy.user.uid}", "--clear-groups"]
+    return [*bounded(policy), program, *ids, "--", *argv]
 
 
 def arguments(argv: Sequence[str], policy: Policy) -> list[str]:
@@ -59,9 +80,10 @@ def spawn(argv: Sequence[str], *, policy: Policy, env: Mapping[str, str], descri
             (os.POSIX_SPAWN_DUP2, info_theirs, _INFO),
             (os.POSIX_SPAWN_DUP2, gate_theirs, _BLOCK),
         ]
+        command = lowered([binary, *arguments(argv, policy)], policy)
         pid = os.posix_spawn(
-            binary,
-            [binary, *arguments(argv, policy)],
+            command[0],
+            command,
             dict(env),
             file_actions=actions,
             setsid=True,
@@ -78,8 +100,11 @@ def spawn(argv: Sequence[str], *, policy: Policy, env: Mapping[str, str], descri
             os.close(descriptor)
     try:
         init = _init_pid(info)
-        for which, values in rlimits(policy.limits).items():
-            resource.prlimit(init, which, values)
+        if policy.group is not None:
+            policy.group.take(init)
+        if policy.user is None:
+            for which, values in rlimits(policy).items():
+                resource.prlimit(init, which, values)
         os.write(gate, b"1")
     except (OSError, ValueError, KeyError) as error:
         os.kill(pid, signal.SIGKILL)

@@ -9,13 +9,13 @@ import resource
 import shutil
 import signal
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from jobyard_executor.sandbox import landlock, seccomp
+from jobyard_executor.sandbox import landlock, seccomp, users
+from jobyard_executor.sandbox.cgroups import Group
 from jobyard_executor.sandbox.kernel import KernelRefused, drop_capabilities, machine, no_new_privileges
 
 SYSTEM_FOLDERS = (
@@ -25,8 +25,16 @@ SYSTEM_FOLDERS = (
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
+TASKS_PER_PROCESS = 4
+"""The kernel counts threads too; programs with a pool of them must still run."""
+
+
 class CannotConfine(Exception):
     """The tool was not started, because its level could not be set up; the message says which step failed."""
+
+
+class OutOfReach(CannotConfine):
+    """The tool was not started, because its own user may not read what it needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +47,22 @@ class Limits:
     processes: int = 256
     cpu_s: int = 24 * 3600
     headroom: int = 1024
-    """Tasks of this user beyond those that exist already: the kernel counts them all together (not for root)."""
+    """Tasks of a shared user beyond those that exist already: the kernel counts them all together (not for root)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What a tool may touch. `read` are its own folders; system folders and this interpreter are always readable."""
+    """What a tool may touch. `read` are its own folders; system folders and this interpreter are always readable.
+
+    `user` is whose processes the tool's will be, None: this process's own; at L0 always that. `group` is what counts
+    them at L4."""
 
     level: str = "L1"
     work_dir: str
     read: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
+    user: users.User | None = None
+    group: Group | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +78,7 @@ def spawn(argv: Sequence[str], *, policy: Policy, env: Mapping[str, str], descri
     """Start a tool in its work dir and a session of its own, at L0, L1 or L2; its pid.
 
     Changes this process's directory and umask for a moment, so it is for single-threaded processes.
-    Raises CannotConfine, or OSError when the program cannot be started.
+    Raises CannotConfine (OutOfReach if only its user is in the way), or OSError when the program cannot be started.
     """
     before = Path.cwd()
     mask = os.umask(0o077)
@@ -73,41 +86,45 @@ def spawn(argv: Sequence[str], *, policy: Policy, env: Mapping[str, str], descri
         os.chdir(policy.work_dir)
         if policy.level == "L0":
             return _start(argv, env, descriptors)
-        return _on_thread([*_bounded(policy.limits), *argv], policy, env, descriptors)
+        return _on_thread([*bounded(policy), *argv], policy, env, descriptors)
     finally:
         os.chdir(before)
         os.umask(mask)
 
 
 def confine(policy: Policy) -> None:
-    """Confine the calling thread for good, at L1 or L2. Raises KernelRefused."""
+    """Confine the calling thread for good, at L1 or L2, as the policy's user. Raises KernelRefused."""
     no_new_privileges()
     kind = machine()
     confined = policy.level != "L1"
     interface = landlock.version() if confined else 0
     if confined and (kind is None or interface < landlock.SCOPES_SINCE):
         raise KernelRefused(38, f"Landlock interface {interface} is too old for {policy.level}")
-    if os.geteuid() == 0:
+    if policy.user is None and os.geteuid() == 0:
         drop_capabilities()
-    if not confined or kind is None:
-        return
-    landlock.restrict(
-        read=[*SYSTEM_FOLDERS, *interpreter(), *policy.read],
-        write=[policy.work_dir],
-        devices=DEVICES,
-        interface=interface,
-    )
-    seccomp.install(kind)
+    if confined:
+        landlock.restrict(
+            read=[*SYSTEM_FOLDERS, *interpreter(), *policy.read],
+            write=[policy.work_dir],
+            devices=DEVICES,
+            interface=interface,
+        )
+    if policy.user is not None:
+        users.become(policy.user)
+    if confined and kind is not None:
+        seccomp.install(kind)
 
 
-def rlimits(limits: Limits) -> dict[int, tuple[int, int]]:
+def rlimits(policy: Policy) -> dict[int, tuple[int, int]]:
     """The limits as setrlimit takes them, never above what this process may have itself."""
+    limits = policy.limits
+    shared = policy.user is None
     wanted = {
         resource.RLIMIT_DATA: limits.memory_bytes,
         resource.RLIMIT_AS: 4 * limits.memory_bytes,
         resource.RLIMIT_FSIZE: limits.file_bytes,
         resource.RLIMIT_NOFILE: limits.open_files,
-        resource.RLIMIT_NPROC: _tasks_of_user() + limits.headroom,
+        resource.RLIMIT_NPROC: (_tasks_of_user() + limits.headroom if shared else TASKS_PER_PROCESS * limits.processes),
         resource.RLIMIT_CPU: limits.cpu_s,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MSGQUEUE: 0,
@@ -133,11 +150,12 @@ def prlimit_program() -> str | None:
     return shutil.which("prlimit", path="/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin")
 
 
-def _bounded(limits: Limits) -> list[str]:
+def bounded(policy: Policy) -> list[str]:
+    """The start of a command line that runs under the policy's limits. Raises CannotConfine."""
     program = prlimit_program()
     if program is None:
         raise CannotConfine("limits need the program prlimit of util-linux, and it is not installed")
-    return [program, *(f"--{_OPTIONS[which]}={soft}:{hard}" for which, (soft, hard) in rlimits(limits).items()), "--"]
+    return [program, *(f"--{_OPTIONS[which]}={soft}:{hard}" for which, (soft, hard) in rlimits(policy).items()), "--"]
 
 
 def _capped(which: int, value: int) -> int:
@@ -187,21 +205,34 @@ def _start(argv: Sequence[str], env: Mapping[str, str], descriptors: Descriptors
 
 def _on_thread(argv: Sequence[str], policy: Policy, env: Mapping[str, str], descriptors: Descriptors) -> int:
     pids: list[int] = []
-    faults: list[OSError] = []
 
     def jailed() -> None:
-        try:
-            confine(policy)
-            pids.append(_start(argv, env, descriptors))
-        except OSError as error:
-            faults.append(error)
+        confine(policy)
+        if policy.user is not None:
+            _require_reach([*argv, *policy.read], policy)
+        pids.append(_start(argv, env, descriptors))
 
-    thread = threading.Thread(target=jailed, name="jail")
-    thread.start()
-    thread.join()
-    if pids:
-        return pids[0]
-    fault = faults[0] if faults else OSError("the jail thread ended without a word")
-    if isinstance(fault, KernelRefused):
+    try:
+        users.apart(jailed)
+    except KernelRefused as fault:
         raise CannotConfine(f"{policy.level} could not be set up: {fault}") from fault
-    raise fault
+    return pids[0]
+
+
+def _require_reach(paths: Sequence[str], policy: Policy) -> None:
+    """Whether the calling thread's user comes to files that the tool is started with. Raises OutOfReach."""
+    if not os.access(policy.work_dir, os.W_OK | os.X_OK):
+        raise OutOfReach(f"its own user cannot come to {policy.work_dir}")
+    for path in paths:
+        if path.startswith("/") and not os.access(path, os.R_OK) and not _is_missing(path):
+            raise OutOfReach(f"its own user may not read {path}")
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        Path(path).stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False

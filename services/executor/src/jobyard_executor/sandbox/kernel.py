@@ -108,7 +108,12 @@ _NUMBERS: Mapping[str, tuple[int | None, int | None]] = MappingProxyType(
         "clone3": (435, 435),
         "ioctl": (16, 29),
         "prlimit64": (302, 261),
+        "capget": (125, 90),
         "capset": (126, 91),
+        "setgroups": (116, 159),
+        "setresgid": (119, 149),
+        "setresuid": (117, 147),
+        "kill": (62, 129),
         "seccomp": (317, 277),
         "landlock_create_ruleset": (444, 444),
         "landlock_add_rule": (445, 445),
@@ -192,6 +197,15 @@ def drop_capabilities() -> None:
     header = (ctypes.c_uint32 * 2)(_LINUX_CAPABILITY_VERSION_3, 0)
     none = (ctypes.c_uint32 * 6)()
     call("capset", ctypes.byref(header), ctypes.byref(none))
+
+
+def is_powerless() -> bool:
+    """Whether the calling thread has no capability, effective or permitted. Raises KernelRefused."""
+    header = (ctypes.c_uint32 * 2)(_LINUX_CAPABILITY_VERSION_3, 0)
+    found = (ctypes.c_uint32 * 6)(*[0xFFFFFFFF] * 6)
+    call("capget", ctypes.byref(header), ctypes.byref(found))
+    effective_and_permitted = (found[0], found[1], found[3], found[4])
+    return not any(effective_and_permitted)
 
 
 def flush_c_streams() -> None:

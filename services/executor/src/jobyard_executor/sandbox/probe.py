@@ -26,20 +26,10 @@ from typing import Any
 
 REFUSALS = frozenset(
     {
-        errno.EACCES,
-        errno.EPERM,
-        errno.ENOENT,
-        errno.EXDEV,
-        errno.EROFS,
-        errno.EAFNOSUPPORT,
-        errno.ESRCH,
-        errno.ENOSYS,
-        errno.EAGAIN,
-        errno.EFBIG,
-        errno.ENOMEM,
-        errno.ENOTTY,
+        errno.EACCES, errno.EPERM, errno.ENOENT, errno.EXDEV, errno.EROFS, errno.EAFNOSUPPORT, errno.ESRCH,
+        errno.ENOSYS, errno.EAGAIN, errno.EFBIG, errno.ENOMEM, errno.ENOTTY,
     }
-)
+)  # fmt: skip
 Targets = dict[str, Any]
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -189,6 +179,15 @@ def old_calls(targets: Targets) -> None:
         raise OSError(errno.EPERM, "killed")
 
 
+def become(uid: int) -> None:
+    try:
+        os.setresuid(-1, uid, -1)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise OSError(errno.EPERM, "no such user in this namespace") from error
+        raise
+
+
 def list_processes(targets: Targets) -> None:
     if len([name for name in os.listdir("/proc") if name.isdigit()]) < 8:
         raise OSError(errno.ENOENT, "only its own")
@@ -210,8 +209,7 @@ ATTACKS: dict[str, dict[str, Callable[[Targets], object]]] = {
         "raise the limits": raise_limits,
         "fork bomb": fork_bomb,
     },
-    "L2": {
-        "read /etc/passwd": lambda targets: read("/etc/passwd"),
+    "neighbours": {
         "read a neighbour's file": lambda targets: read(targets["secret"]),
         "read through a link": linked_secret,
         "hard link to a secret": lambda targets: os.link(targets["secret"], "hard"),
@@ -223,6 +221,13 @@ ATTACKS: dict[str, dict[str, Callable[[Targets], object]]] = {
         "signal a neighbour": lambda targets: os.kill(targets["victim"], signal.SIGCONT),
         "signal the control process": lambda targets: os.kill(targets["control"], signal.SIGCONT),
         "limit a neighbour": lambda targets: resource.prlimit(targets["victim"], resource.RLIMIT_NOFILE, (10, 10)),
+    },
+    "own user": {
+        "become root": lambda targets: become(0),
+        "become the next user": lambda targets: become(os.getuid() + 1),
+    },
+    "L2": {
+        "read /etc/passwd": lambda targets: read("/etc/passwd"),
         "connect by TCP": connect_tcp,
         "send by UDP": send_udp,
         "listen on a port": bind_port,
@@ -277,8 +282,8 @@ def _files() -> None:
 def main() -> None:
     targets: Targets = json.loads(sys.argv[1])
     report: dict[str, str] = {}
-    for level in targets["levels"]:
-        for name, attack in ATTACKS[level].items():
+    for kind in targets["attacks"]:
+        for name, attack in ATTACKS[kind].items():
             report[name] = attempt(attack, targets)
     print(json.dumps({"attacks": report, "chores": chores()}), flush=True)
     if os.fork() == 0:

@@ -107,7 +107,7 @@ class Child:
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("500")
         if self._policy is not None:
-            for which, values in rlimits(self._policy.limits).items():
+            for which, values in rlimits(self._policy).items():
                 resource.setrlimit(which, values)
             confine(self._policy)
         else:

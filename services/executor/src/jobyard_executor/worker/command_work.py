@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from jobyard.author.errors import BadParameters
 
-from jobyard_executor.sandbox import bubblewrap, jail
-from jobyard_executor.sandbox.jail import CannotConfine, Descriptors, Limits, Policy
+from jobyard_executor.sandbox import bubblewrap, jail, users
+from jobyard_executor.sandbox.cgroups import Group, NoGroups, name_of
+from jobyard_executor.sandbox.jail import TASKS_PER_PROCESS, CannotConfine, Descriptors, Limits, Policy
+from jobyard_executor.sandbox.users import User
 from jobyard_executor.tools.argv import SEARCH_PATH
 from jobyard_executor.tools.command import CommandTool
 from jobyard_executor.tools.schema import check_parameters
@@ -23,9 +23,10 @@ from jobyard_executor.worker.attempt import Attempt
 from jobyard_executor.worker.channel import Channel
 from jobyard_executor.worker.messages import Ended, Fault, Start
 from jobyard_executor.worker.process_work import cause_of_death, oom_kills
+from jobyard_executor.worker.result_file import ResultUnreadable, read_result
 from jobyard_executor.worker.slot import READ_BYTES, CannotStart, Slot, drain
+from jobyard_executor.worker.tool_users import ToolUsers, end_all, hand_over
 
-RESULT_BYTES = 256 * 1024
 STDERR_TAIL = 2 * 1024
 
 Commands = Mapping[tuple[str, str], CommandTool]
@@ -42,6 +43,9 @@ class CommandWork:
         self._channel = Channel()
         self._limits = Limits()
         self._oom_kills = 0
+        self._users = ToolUsers(slot.settings, {command.folder for command in commands.values()})
+        self._user: User | None = None
+        self._group: Group | None = None
 
     def begin(self, attempt: Attempt) -> None:
         start = attempt.start
@@ -52,14 +56,17 @@ class CommandWork:
         theirs: dict[str, int] = {}
         try:
             _furnish(attempt, command)
+            if command.min_isolation == "L4":
+                self._group = self._counted(start)
             for name in ("stdout", "stderr", "channel"):
                 self._pipes[name], theirs[name] = os.pipe()
-            self._spawn(command, start, theirs)
+            self._start(command, attempt, theirs)
         except BadParameters as error:
             self._close()
             raise CannotStart(Fault(error.code, error.message, retryable=False)) from error
-        except (OSError, CannotConfine) as error:
+        except (OSError, CannotConfine, NoGroups) as error:
             self._close()
+            self._part()
             raise CannotStart(_unstartable(error)) from error
         finally:
             for descriptor in theirs.values():
@@ -84,21 +91,19 @@ class CommandWork:
 
     def watch(self, attempt: Attempt) -> Fault | None:
         trees.reap(self.spared())
-        count = len(trees.below(os.getpid()))
-        if count <= self._limits.processes:
-            return None
-        return Fault(
-            "resource_exhausted",
-            f"the tool had {count} processes at once and may have {self._limits.processes}",
-            retryable=False,
-        )
+        return failures.crowded(len(trees.below(os.getpid())), most=self._limits.processes)
 
     def kill(self) -> None:
+        self._strike()
         if self._pidfd >= 0:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
+    def sweep(self) -> list[int]:
+        return trees.sweep(self.spared(), strike=self._strike)
+
     def spared(self) -> list[int]:
+        """The main process, which may be dead but must not be collected: `finish` wants its status."""
         return [self._pid]
 
     def finish(self, attempt: Attempt) -> Ended:
@@ -107,11 +112,62 @@ class CommandWork:
             drain(descriptor, self._taker(attempt, name))
         self._channel.end(attempt.capture)
         self._close()
-        return self._judged(attempt, os.waitstatus_to_exitcode(status))
+        try:
+            return self._judged(attempt, os.waitstatus_to_exitcode(status))
+        finally:
+            if self._user is not None:
+                users.take_back(attempt.start.work_dir)
+            self._part()
+
+    def _strike(self) -> None:
+        """End the whole tree at once, where something knows it as a whole."""
+        if self._group is not None:
+            self._group.kill()
+        end_all(self._user)
+
+    def _counted(self, start: Start) -> Group:
+        """Raises NoGroups."""
+        tasks = TASKS_PER_PROCESS * self._limits.processes
+        root = self._slot.settings.cgroup
+        return Group(root, name_of(start.handle), memory_bytes=self._limits.memory_bytes, tasks=tasks)
+
+    def _part(self) -> None:
+        """Forget what the attempt was lent."""
+        self._user = None
+        if self._group is not None:
+            self._group.remove()
+            self._group = None
+
+    def _start(self, command: CommandTool, attempt: Attempt, theirs: Mapping[str, int]) -> None:
+        """As a user of its own where that is proven; where that one cannot run it, as ours, and the job's log says so.
+
+        Raises OSError or CannotConfine.
+        """
+        start = attempt.start
+        self._user = self._users.lend() if start.own_user else None
+        refusal = self._users.refusal if start.own_user else None
+        if self._user is not None:
+            try:
+                hand_over(self._user.uid, start.work_dir, theirs)
+                self._spawn(command, start, theirs)
+                return
+            except CannotConfine as error:
+                refusal = str(error)
+            self._user = None
+            hand_over(os.geteuid(), start.work_dir, theirs)
+        if refusal is not None:
+            note = f"the command runs as the executor's user, because {refusal}"
+            attempt.capture.said("log", note, level="warning", fields=None)
+        self._spawn(command, start, theirs)
 
     def _spawn(self, command: CommandTool, start: Start, theirs: Mapping[str, int]) -> None:
         policy = Policy(
-            level=command.min_isolation, work_dir=start.work_dir, read=(str(command.folder),), limits=self._limits
+            level=command.min_isolation,
+            work_dir=start.work_dir,
+            read=(str(command.folder),),
+            limits=self._limits,
+            user=self._user,
+            group=self._group,
         )
         descriptors = Descriptors(out=theirs["stdout"], err=theirs["stderr"], channel=theirs["channel"])
         env = environment(start)
@@ -135,6 +191,10 @@ class CommandWork:
     def _failed(self, attempt: Attempt, code: int) -> tuple[str, Fault]:
         if attempt.soft:
             return failures.TIMEOUT, failures.timed_out(attempt.start.soft_timeout_s, soft=True)
+        events = self._group.events() if self._group is not None else None
+        exhausted = failures.refused_by_group(events, self._limits) if events is not None else None
+        if exhausted is not None:
+            return exhausted
         said = self._channel.error
         if said is not None:
             return failures.ERROR, said
@@ -209,55 +269,6 @@ def limits_of(command: CommandTool, default: Any, *, timeout_s: float) -> Limits
     )
 
 
-class ResultUnreadable(Exception):
-    """`result.json` is there but cannot be the value."""
-
-    def __init__(self, verdict: str, fault: Fault) -> None:
-        super().__init__(fault.message)
-        self.verdict = verdict
-        self.fault = fault
-
-
-def read_result(work_dir: str) -> bytes:
-    """The value that a command left, `null` when it left none. Follows no link. Raises ResultUnreadable."""
-    try:
-        descriptor = os.open(f"{work_dir}/result.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return b"null"
-    except OSError as error:
-        raise _invalid(f"result.json cannot be read: {error.strerror}") from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _invalid("result.json is no regular file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            text = file.read(RESULT_BYTES + 1)
-    finally:
-        os.close(descriptor)
-    if len(text) > RESULT_BYTES:
-        raise ResultUnreadable(
-            failures.RESOURCE_EXHAUSTED,
-            Fault(
-                "resource_exhausted",
-                f"result.json is larger than {RESULT_BYTES:,} bytes; write large results to a file in out/ instead",
-                retryable=False,
-            ),
-        )
-    return strict_json(text)
-
-
-def strict_json(text: bytes) -> bytes:
-    """The text, if it is one JSON value and nothing else. Raises ResultUnreadable."""
-    try:
-        msgspec.json.decode(text, type=Any)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise _invalid(f"result.json is no JSON value: {error}") from error
-    return text.strip()
-
-
-def _invalid(message: str) -> ResultUnreadable:
-    return ResultUnreadable(failures.ERROR, Fault("result_invalid", message, retryable=False))
-
-
 def _furnish(attempt: Attempt, command: CommandTool) -> None:
     """The work dir with `parameters.json`, `in/` and `out/`. Raises BadParameters."""
     parameters = attempt.folder.parameters(attempt.start.parameters)
@@ -271,7 +282,7 @@ def _furnish(attempt: Attempt, command: CommandTool) -> None:
 
 
 def _unstartable(error: Exception) -> Fault:
-    if isinstance(error, CannotConfine):
+    if isinstance(error, CannotConfine | NoGroups):
         return Fault("isolation_unavailable", str(error))
     return Fault("command_not_started", f"the command could not be started: {error}", type=type(error).__name__)
 

@@ -8,6 +8,8 @@ import traceback
 
 from jobyard.author.errors import ResultTooLarge, SoftLimitReached, ToolError
 
+from jobyard_executor.sandbox.cgroups import Events
+from jobyard_executor.sandbox.jail import Limits
 from jobyard_executor.worker.messages import Fault
 from jobyard_executor.worker.text import bounded
 
@@ -68,6 +70,25 @@ def timed_out(seconds: float | None, *, soft: bool = False) -> Fault:
     kind = "soft time limit" if soft else "time limit"
     after = f" of {seconds:g} s" if seconds is not None else ""
     return Fault("timeout", f"the {kind}{after} has passed")
+
+
+def crowded(count: int, *, most: int) -> Fault | None:
+    """What is wrong with a tool that has so many processes, if anything is."""
+    if count <= most:
+        return None
+    message = f"the tool had {count} processes at once and may have {most}"
+    return Fault("resource_exhausted", message, retryable=False)
+
+
+def refused_by_group(events: Events, limits: Limits) -> tuple[str, Fault] | None:
+    """Verdict and fault when the kernel refused memory or processes to the control group of a tool that failed."""
+    if events.oom:
+        message = f"the tool and its children together needed more than {limits.memory_bytes:,} bytes of memory"
+        return OOM, Fault("out_of_memory", message)
+    if events.forks_refused:
+        message = f"the tool may have {limits.processes} processes and wanted far more"
+        return RESOURCE_EXHAUSTED, Fault("resource_exhausted", message, retryable=False)
+    return None
 
 
 def pause_asked(value: object) -> float | None:

@@ -21,7 +21,8 @@ class FrameError(Exception):
 
 
 class Start(msgspec.Struct, array_like=True, tag=1):
-    """Begin one attempt. Times are seconds; `deadline` is Unix time; `staged` says that `work_dir` exists already."""
+    """Begin one attempt. Times are seconds; `deadline` is Unix time; `staged` says that `work_dir` exists already;
+    `own_user` that a command is to run as a user of its own."""
 
     handle: int
     job_id: str
@@ -38,6 +39,7 @@ class Start(msgspec.Struct, array_like=True, tag=1):
     traceparent: str = ""
     correlation_id: str = ""
     tenant: str = ""
+    own_user: bool = False
 
 
 class Stop(msgspec.Struct, array_like=True, tag=2):

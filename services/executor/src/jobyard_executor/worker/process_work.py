@@ -72,12 +72,17 @@ class ProcessWork:
         self._signal(SIGNAL_OF_SOFT_LIMIT if soft else SIGNAL_OF_CANCEL)
 
     def watch(self, attempt: Attempt) -> Fault | None:
-        return None
+        trees.reap(self.spared())
+        return failures.crowded(len(trees.below(os.getpid())), most=self._slot.settings.limits.processes)
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
 
+    def sweep(self) -> list[int]:
+        return trees.sweep(self.spared())
+
     def spared(self) -> list[int]:
+        """The warm child, which lives on after the job."""
         return [self._pid] if self._pid is not None else []
 
     def finish(self, attempt: Attempt) -> Ended:

@@ -21,7 +21,9 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
-    """`loader` is `module:function`, called with the packs; it returns the catalogue of tools."""
+    """`loader` is `module:function`, called with the packs; it returns the catalogue of tools. `user_ids` are the first
+    id and the count of users that `command` tools may have of their own, where this process is root; `cgroup` is the
+    control group that was delegated to us."""
 
     work_root: str
     packs: tuple[str, ...] = ()
@@ -30,3 +32,5 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     loader: str = "jobyard_executor.tools.catalogue:load"
     jobs_per_child: int = 1000
     limits: Memory = Memory()
+    user_ids: tuple[int, int] = (0, 0)
+    cgroup: str = ""

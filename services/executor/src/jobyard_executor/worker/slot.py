@@ -56,10 +56,10 @@ class Work(Protocol):
         """Look after limits that only we can see; a fault means: kill it."""
 
     def kill(self) -> None:
-        """Kill the main process; the sweep does the rest."""
+        """Kill the main process, and at once with it whoever can be; the sweep does the rest."""
 
-    def spared(self) -> list[int]:
-        """Processes that live on after the job."""
+    def sweep(self) -> list[int]:
+        """Kill what is left of the job; who withstood."""
 
     def finish(self, attempt: Attempt) -> Ended:
         """Everything is dead or idle: empty the pipes and say how it ended."""
@@ -103,6 +103,8 @@ class Slot:
                         key.data()
                 self._look()
         except (ConnectionError, FrameError):
+            if self.work is not None:
+                self.work.kill()
             trees.sweep()
 
     @property
@@ -208,7 +210,7 @@ class Slot:
 
     def _finish(self, attempt: Attempt) -> None:
         assert self.work is not None
-        left = trees.sweep(self.work.spared())
+        left = self.work.sweep()
         if left:
             attempt.capture.said(
                 "log", f"{len(left)} processes of the tool withstand SIGKILL", level="error", fields=None

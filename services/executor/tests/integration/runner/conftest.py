@@ -15,12 +15,14 @@ import msgspec
 import pytest
 from jobyard_executor.domain.assignment import Assignment, Outcome, Output, OutputBatch, OutputFile
 from jobyard_executor.outbound.runner import ProcessRunner, RunnerSettings
+from jobyard_executor.sandbox.users import BLOCK
 
 DEFAULTS = {
     "async_workers": 1,
     "process_slots": 3,
     "command_slots": 3,
     "levels": frozenset({"L0", "L1", "L2"}),
+    "user_ids": (600_000, 256 * BLOCK) if os.geteuid() == 0 else (0, 0),
 }
 
 Story = Callable[["Bench"], Awaitable[None]]

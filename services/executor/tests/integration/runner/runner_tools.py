@@ -130,6 +130,16 @@ def single(ctx: Context) -> None:
             file.write(b"x" * 2**20)
 
 
+@tool("odd.breeder")
+def breeder(ctx: Context) -> None:
+    """A fork bomb that ends by itself at 300."""
+    for _ in range(300):
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+    time.sleep(60)
+
+
 @tool("odd.endless")
 def endless(ctx: Context) -> list[int]:
     """A result as large as memory."""
@@ -175,7 +185,7 @@ def load_odd(packs: Sequence[str], **options: Any) -> Catalogue:
     catalogue = load(["test"], **options)
     for function in (
         block, immortal, late, exit_process, segfault, pid, untidy, thread, chatty, large, confined, credentials,
-        descriptors, hoard, single, endless, talker, parameters, parameters_async, later, batch,
+        descriptors, hoard, single, breeder, endless, talker, parameters, parameters_async, later, batch,
     ):  # fmt: skip
         catalogue.add(function, origin="these tests")
     for path in sorted(Path(__file__).parent.glob("scripts/*/tool.toml")):

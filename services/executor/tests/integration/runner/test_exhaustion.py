@@ -15,10 +15,17 @@ from jobyard_executor.worker.settings import Memory
 
 Play = Callable[..., None]
 SMALL = Memory(
-    child_memory_bytes=400 * 2**20, file_bytes=32 * 2**20, open_files=128, work_bytes=64 * 2**20, work_files=2000
+    child_memory_bytes=400 * 2**20,
+    file_bytes=32 * 2**20,
+    open_files=128,
+    processes=40,
+    work_bytes=64 * 2**20,
+    work_files=2000,
 )
 GROWTH_MIB = 200
 """What the control process may grow by, whatever a tool does."""
+ROUNDS = 10
+"""Of short jobs beside it."""
 
 pytestmark = [pytest.mark.serial, pytest.mark.timeout(180)]
 
@@ -29,12 +36,17 @@ def resident_mib() -> float:
 
 
 async def beside_a_neighbour(bench: Any, tool: str, parameters: Any = None, **options: Any) -> tuple[Outcome, int]:
-    """Run a glutton while neighbours of every isolation run; they must all succeed. Returns its outcome and fence."""
+    """Run a glutton while neighbours of every isolation run, and others start and end; all of them must succeed.
+
+    Returns its outcome and fence."""
     before = resident_mib()
     neighbours = [
         bench.go(f"test.sleep{suffix}", {"seconds": 1.5, "steps": 5}) for suffix in ("", ".process", ".command")
     ]
     glutton = bench.go(tool, parameters, **options)
+    for _ in range(ROUNDS):
+        for suffix in ("", ".process", ".command"):
+            assert (await bench.run(f"test.noop{suffix}")).verdict is Verdict.SUCCEEDED
     outcome = await bench.end(glutton, within_s=90)
     for neighbour in neighbours:
         assert (await bench.end(neighbour)).verdict is Verdict.SUCCEEDED
@@ -51,6 +63,7 @@ async def gone(bench: Any) -> None:
     ("tool", "verdict", "code"),
     [
         ("odd.forkbomb", Verdict.RESOURCE_EXHAUSTED, "resource_exhausted"),
+        ("odd.breeder", Verdict.RESOURCE_EXHAUSTED, "resource_exhausted"),
         ("odd.descriptors", Verdict.RESOURCE_EXHAUSTED, "resource_exhausted"),
         ("odd.single", Verdict.RESOURCE_EXHAUSTED, "resource_exhausted"),
         ("odd.hoard", Verdict.RESOURCE_EXHAUSTED, "resource_exhausted"),

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from jobyard_executor.worker.command_work import ResultUnreadable, read_result
+from jobyard_executor.worker.result_file import ResultUnreadable, read_result
 from jobyard_executor.worker.workdir import WorkDir, remove_tree
 
 

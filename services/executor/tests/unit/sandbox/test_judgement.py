@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from jobyard_executor.sandbox import selftest
+from jobyard_executor.sandbox import attacks, selftest
 from jobyard_executor.sandbox.bubblewrap import arguments
 from jobyard_executor.sandbox.jail import Policy
 
@@ -12,7 +12,7 @@ GOOD = {"attacks": {"read": "refused"}, "chores": {"files": "works"}}
 
 
 def test_a_level_that_refused_everything_holds() -> None:
-    assert selftest.judged(GOOD, survivors=0) == []
+    assert attacks.judged(GOOD, survivors=0) == []
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_a_level_that_refused_everything_holds() -> None:
     ],
 )
 def test_anything_else_speaks_against_it(report: dict[str, dict[str, str]], survivors: int) -> None:
-    assert selftest.judged(report, survivors=survivors)
+    assert attacks.judged(report, survivors=survivors)
 
 
 def test_a_level_needs_those_below(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -138,12 +138,14 @@ def _survey(folder: int) -> tuple[list[str], list[str]]:
 
 
 def _open_file(name: str, folder: int) -> int | None:
-    """A regular file, opened without following a link and without ever blocking; None for anything else."""
+    """A regular file, opened without following a link and without ever blocking; None for anything else, also for a
+    hard link to a file of another user, which the tool itself may not be able to read."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return None
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_uid == os.fstat(folder).st_uid:
         return descriptor
     os.close(descriptor)
     return None

@@ -53,7 +53,7 @@ class Record:
     def key(self) -> Key:
         return self.assignment.job_id, self.assignment.fence
 
-    def start(self) -> Start:
+    def start(self, *, own_user: bool = False) -> Start:
         assignment = self.assignment
         deadline = time.time() + assignment.timeout_s
         if assignment.deadline_at is not None:
@@ -74,6 +74,7 @@ class Record:
             assignment.traceparent,
             assignment.correlation_id,
             assignment.tenant,
+            own_user,
         )
 
     def seq(self, n: int) -> int:

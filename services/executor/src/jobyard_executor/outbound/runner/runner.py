@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from jobyard_common.telemetry.logging import get_logger
+
 from jobyard_executor.domain.assignment import (
     Assignment,
     FilesPort,
@@ -31,10 +33,14 @@ from jobyard_executor.worker.workdir import remove_tree
 
 __all__ = ["ProcessRunner", "RunnerBroken"]
 
+log = get_logger(__name__)
+
 KINDS = ("async", "process", "command")
 RECENT = 2000
 """How many ended async attempts are remembered for their late lines."""
 END_OF_DRAIN_S = 12.0
+OWN_USER = "own_user"
+"""Named among the levels of a worker whose command tools have a user each."""
 
 
 class ProcessRunner:
@@ -48,6 +54,7 @@ class ProcessRunner:
         self._recent: dict[int, Record] = {}
         self._waiting: dict[str, deque[Record]] = {kind: deque() for kind in KINDS}
         self._levels: frozenset[str] = frozenset()
+        self._own_users: frozenset[str] = frozenset()
         self.proof: Proof | None = None
         """What the self-test found, with the reasons against each level that does not hold."""
         self._handle = 0
@@ -67,12 +74,15 @@ class ProcessRunner:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._settings.levels is not None:
             self._levels = self._settings.levels
+            self._own_users = self._levels - {"L0"} if self._settings.user_ids[1] else frozenset()
             await self._crew.start()
         else:
-            proof = asyncio.to_thread(prove, cache=self._settings.proof_file)
+            how = self._settings
+            proof = asyncio.to_thread(prove, cache=how.proof_file, ids=how.user_ids, cgroup=how.cgroup)
             _, found = await asyncio.gather(self._crew.start(), proof)
-            self._levels = found.levels
+            self._levels, self._own_users = found.levels, found.own_users
             self.proof = found
+            log.info("sandbox.proven", levels=sorted(self.levels()), faults=dict(found.faults))
         self._watch.start()
 
     def definitions(self) -> list[bytes]:
@@ -89,7 +99,7 @@ class ProcessRunner:
         return {kind: max(0, self._crew.workers.capacity(kind) - used[kind]) for kind in KINDS}
 
     def levels(self) -> frozenset[str]:
-        return self._levels
+        return self._levels | {OWN_USER} if self._own_users else self._levels
 
     def running(self) -> frozenset[Key]:
         return frozenset(self._records)
@@ -197,7 +207,9 @@ class ProcessRunner:
         worker.running[record.handle] = record
         record.worker = worker
         record.sent = time.monotonic()
-        worker.link.post(record.start())
+        tool = self._crew.tools.get((assignment.tool, assignment.version))
+        own_user = tool is not None and tool.isolation == "command" and tool.min_isolation in self._own_users
+        worker.link.post(record.start(own_user=own_user))
         return True
 
     def _end_waiting(self, record: Record) -> None:

@@ -20,7 +20,10 @@ PASSED_ON = (
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerSettings:
-    """`work_root` belongs to this runner alone: it is emptied at the start. `levels` None = prove them by attack."""
+    """`work_root` belongs to this runner alone: it is emptied at the start. `levels` None = prove them by attack.
+
+    `user_ids` are the first id and the count of users that command tools may have of their own, where we are root;
+    `cgroup` is the control group that was delegated to us, if one was."""
 
     work_root: Path
     packs: tuple[str, ...] = ()
@@ -34,6 +37,8 @@ class RunnerSettings:
     jobs_per_child: int = 1000
     limits: Memory = field(default_factory=Memory)
     levels: frozenset[str] | None = None
+    user_ids: tuple[int, int] = (0, 0)
+    cgroup: str = ""
     proof_file: Path | None = None
     """Where the self-test keeps what it proved; None: no cache."""
 
@@ -46,6 +51,8 @@ class RunnerSettings:
             loader=self.loader,
             jobs_per_child=self.jobs_per_child,
             limits=self.limits,
+            user_ids=self.user_ids,
+            cgroup=self.cgroup,
         )
 
 
