@@ -1,5 +1,5 @@
 """How much waits, runs and comes later in each queue: counted at most once a second, and never for more than a
-twentieth of the time, however long the queues are. Counts are therefore a moment old; limits never rest on them."""
+hundredth of the time, however long the queues are. Counts are therefore a moment old; limits never rest on them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from jobyard_executor.store.queues import CAP
 
 log = get_logger("queues")
 LEAST_S = 1.0
-SHARE = 20
-"""An answer that took t seconds is kept for 20 t."""
+SHARE = 100
+"""An answer that took t seconds is kept for 100 t."""
+CHEAP_S = 0.02
+"""A count that takes less is waited for; a longer one is made behind an older answer."""
 STATES = ("queued", "running", "cancelling", "scheduled", "retry_wait", "blocked")
 
 
@@ -95,7 +97,7 @@ class WaitingCounts:
         self._last = Counts(depth, capped, oldest, tenants, flows)
         now = time.monotonic()
         self._good_until = now + max(self._least_s, SHARE * (now - began)) if self._least_s else now
-        self._patience_until = now + 5 * (self._good_until - now)
+        self._patience_until = now + (1 if now - began < CHEAP_S else 5) * (self._good_until - now)
         return self._last
 
     async def close(self) -> None:

@@ -85,8 +85,8 @@ async def try_bulk(
     if bulk.ids is not None:
         ids = [one for one in bulk.ids if one in await store.own(connection, caller.tenant, bulk.ids)][:DRY_SAMPLE]
     else:
-        filters, also = selection(bulk, filters_of)
-        found = await store.items(connection, caller.tenant, filters, after=None, limit=DRY_SAMPLE, also=also)
+        filters = selection(bulk, filters_of)
+        found = await store.items(connection, caller.tenant, filters, after=None, limit=DRY_SAMPLE)
         ids = [job_id for _, job_id in found]
     shown = await reading.many(connection, ids)
     return DryRun(matched, capped, [shown[job_id] for job_id in ids if job_id in shown])
@@ -148,8 +148,7 @@ def draft(engine: Engine, body: BulkBody, *, caller: Caller, bulk_id: str, made_
 async def _count(connection: Connection, bulk: Bulk, filters_of: FiltersOf) -> tuple[int, bool]:
     if bulk.ids is not None:
         return len(bulk.ids), False
-    filters, also = selection(bulk, filters_of)
-    return await reading.count(connection, bulk.tenant, filters, also=also)
+    return await reading.count(connection, bulk.tenant, selection(bulk, filters_of))
 
 
 def _same(known: Bulk, made_hash: str | None) -> Bulk:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import asyncpg
+from jobyard_common.db.connection import Connection
 
 from jobyard_executor.handlers.context import Engine
-from jobyard_executor.store import cache, dedupe, limits, partitions, queues, sessions
+from jobyard_executor.store import cache, dedupe, edges, limits, partitions, queues, sessions
+from jobyard_executor.store import retention as store
 
 COMMANDS_KEPT = timedelta(days=10)
 BATCH = 2000
@@ -16,8 +19,6 @@ OLD_COMMANDS = (
 )
 OLD_TOMBSTONES = "DELETE FROM tombstone WHERE job_id IN (SELECT job_id FROM tombstone WHERE at < $1 LIMIT $2)"
 OLD_KEYED = "DELETE FROM keyed_id WHERE job_id IN (SELECT job_id FROM keyed_id WHERE expires_at < $1 LIMIT $2)"
-OLD_KEYED_JOBS = "SELECT job_id FROM job_done_keyed WHERE finished_at < $1 ORDER BY finished_at LIMIT $2"
-OLD_EDGES = "DELETE FROM edge WHERE done AND NOT EXISTS (SELECT FROM job WHERE job.job_id = edge.child_id)"
 
 
 async def keep_partitions(engine: Engine, pool: asyncpg.Pool) -> int:
@@ -29,16 +30,33 @@ async def prune(engine: Engine, pool: asyncpg.Pool, *, retention: timedelta) -> 
     """Drop what is older than `retention`; ids of commands are remembered longer than Kafka keeps their records."""
     now = engine.clock.now()
     async with pool.acquire() as connection:
-        await partitions.drop_older(connection, than=now - retention)
-        await connection.execute(OLD_COMMANDS, now - COMMANDS_KEPT, BATCH)
-        await connection.execute(OLD_TOMBSTONES, now - COMMANDS_KEPT, BATCH)
-        await connection.execute(OLD_KEYED, now, BATCH)
-        old = [row[0] for row in await connection.fetch(OLD_KEYED_JOBS, now - retention, BATCH)]
-        for table in reversed(partitions.TABLES):
-            await connection.execute(f"DELETE FROM {table}_keyed WHERE job_id = ANY($1::text[])", old)
-        await connection.execute(OLD_EDGES)
-        await connection.execute(dedupe.LAPSED, now, BATCH)
-        await connection.execute(cache.LAPSED, now, BATCH)
+        await partitions.drop_older(connection, than=now - retention, cell=engine.cell)
+        await _all(connection, OLD_COMMANDS, now - COMMANDS_KEPT)
+        await _all(connection, OLD_TOMBSTONES, now - COMMANDS_KEPT)
+        await _all(connection, OLD_KEYED, now)
+        await _forget_keyed(connection, before=now - retention)
+        oldest = min(await partitions.weeks(connection), default=now - retention)
+        await _all(connection, edges.FORGET, f"job_{engine.cell}0", partitions.first_id(oldest, cell=engine.cell))
+        await _all(connection, dedupe.LAPSED, now)
+        await _all(connection, cache.LAPSED, now)
         await connection.execute(sessions.FORGET)
         await limits.remove_unused(connection, limit=BATCH)
         await connection.execute(queues.OLD_FLOW)
+
+
+async def _all(connection: Connection, statement: str, *parameters: Any) -> None:
+    """Delete a batch at a time until nothing is left, each in a transaction of its own."""
+    while True:
+        deleted = await connection.execute(statement, *parameters, BATCH)
+        if int(deleted.rpartition(" ")[2]) < BATCH:
+            return
+
+
+async def _forget_keyed(connection: Connection, *, before: datetime) -> None:
+    while True:
+        async with connection.transaction():
+            rows = await store.keyed(connection, before=before, limit=BATCH)
+            if rows:
+                await store.forget(connection, rows)
+        if len(rows) < BATCH:
+            return

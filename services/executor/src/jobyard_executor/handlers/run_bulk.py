@@ -7,7 +7,7 @@ job, so that not even a cursor set back by hand applies one twice.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 import msgspec
@@ -24,16 +24,21 @@ from jobyard_executor.handlers.context import Engine
 from jobyard_executor.handlers.orders import Order, OrderCommand, apply_orders
 from jobyard_executor.store import audit, dead_letters
 from jobyard_executor.store import bulk as store
-from jobyard_executor.store.reading import Filters
+from jobyard_executor.store.listing import Filters
 
+LOOK_AGAIN = timedelta(seconds=1)
+"""How long an operation waits for room before it looks again."""
+MAKES_JOBS = (BulkAction.RETRY, BulkAction.REPLAY)
 FiltersOf = Callable[[list[tuple[str, str]]], Filters]
 
 
 class Options(msgspec.Struct, omit_defaults=True):
-    """What an action needs beside its jobs; `dead` narrows a filter to open dead letters."""
+    """What an action needs beside its jobs; `dead` narrows a filter to open dead letters. `waits_for` says why it
+    does not go on for the moment."""
 
     run_at: datetime | None = None
     dead: bool = False
+    waits_for: str | None = None
 
 
 async def step_bulk(engine: Engine, pool: asyncpg.Pool, filters_of: FiltersOf) -> bool:
@@ -58,20 +63,25 @@ async def _step(
     engine: Engine, pool: asyncpg.Pool, filters_of: FiltersOf, *, most: int | None = None, skip: bool = False
 ) -> bool:
     stops: list[tuple[str, int]] = []
+    await engine.room.look()
     async with pool.acquire() as connection, connection.transaction():
         now = engine.clock.now()
         bulk = await store.take_due(connection, now=now)
         if bulk is None:
             return False
-        items = await _items(connection, bulk, filters_of, limit=most or step_size(bulk.rate_per_s))
-        if not items:
+        found = await _items(connection, bulk, filters_of, limit=most or step_size(bulk.rate_per_s))
+        items, waits_for = await _fitting(engine, connection, bulk, found)
+        _note_waiting(bulk, waits_for)
+        if items and bulk.ids is None:
+            bulk.cursor_at, bulk.cursor_id = found[len(items) - 1]
+        if not found:
             bulk.end(BulkState.DONE, now=now)
             await outbox.put(connection, [_finished(bulk, now=now)])
         elif skip:
             bulk.note_outcomes([(job_id, "unstorable") for job_id in items])
         else:
             bulk.note_outcomes(await _apply(engine, connection, bulk, items, stops))
-        bulk.due_at = due_after(bulk, len(items), now=now)
+        bulk.due_at = due_after(bulk, len(items), now=now) if waits_for is None else now + LOOK_AGAIN
         await store.update(connection, bulk)
     for job_id, fence in stops:
         engine.stop_running(job_id, fence)
@@ -80,28 +90,44 @@ async def _step(
     return True
 
 
-async def _items(connection: Connection, bulk: Bulk, filters_of: FiltersOf, *, limit: int) -> list[str]:
-    """The next jobs; moves the cursor behind them."""
+async def _items(
+    connection: Connection, bulk: Bulk, filters_of: FiltersOf, *, limit: int
+) -> list[tuple[datetime | None, str]]:
+    """The next jobs, with their places."""
     if bulk.ids is not None:
-        return bulk.ids[bulk.seen : bulk.seen + limit]
-    filters, also = selection(bulk, filters_of)
+        return [(None, job_id) for job_id in bulk.ids[bulk.seen : bulk.seen + limit]]
+    filters = selection(bulk, filters_of)
     after = (bulk.cursor_at, bulk.cursor_id) if bulk.cursor_at is not None and bulk.cursor_id is not None else None
-    found = await store.items(connection, bulk.tenant, filters, after=after, limit=limit, also=also)
-    if found:
-        bulk.cursor_at, bulk.cursor_id = found[-1]
-    return [job_id for _, job_id in found]
+    return [*await store.items(connection, bulk.tenant, filters, after=after, limit=limit)]
 
 
-def selection(bulk: Bulk, filters_of: FiltersOf) -> tuple[Filters, list[str]]:
+async def _fitting(
+    engine: Engine, connection: Connection, bulk: Bulk, found: list[tuple[datetime | None, str]]
+) -> tuple[list[str], str | None]:
+    """The items for whose new jobs there is room, and why the next one has to wait."""
+    ids = [job_id for _, job_id in found]
+    if bulk.action not in MAKES_JOBS or engine.room.wide(bulk.tenant, len(ids)):
+        return ids, None
+    queues = await store.queues(connection, bulk.tenant, ids)
+    count, waits_for = engine.room.fitting(bulk.tenant, [queues.get(job_id) for job_id in ids])
+    return ids[:count], waits_for
+
+
+def _note_waiting(bulk: Bulk, waits_for: str | None) -> None:
+    options = options_of(bulk)
+    if options.waits_for != waits_for:
+        bulk.options = msgspec.json.encode(msgspec.structs.replace(options, waits_for=waits_for)).decode()
+
+
+def selection(bulk: Bulk, filters_of: FiltersOf) -> Filters:
     """What the filter means: jobs that were there when the operation began, none that it makes itself."""
     assert bulk.filter is not None
     filters = filters_of(msgspec.json.decode(bulk.filter, type=list[tuple[str, str]]))
     if filters.created_before is None or filters.created_before > bulk.created_at:
         filters.created_before = bulk.created_at
-    if not options_of(bulk).dead:
-        return filters, []
-    filters.states = ["failed"]
-    return filters, dead_letters.clauses(LetterState.OPEN)
+    if options_of(bulk).dead:
+        filters.states, filters.letters = [], dead_letters.labels(LetterState.OPEN)
+    return filters
 
 
 def options_of(bulk: Bulk) -> Options:
@@ -121,6 +147,9 @@ async def _apply(
         return [(one, "applied" if one in done else "conflict" if one in known else "not_found") for one in items]
     orders = {job_id: _order(engine, bulk, job_id) for job_id in items if job_id in known}
     stops += await apply_orders(engine, connection, list(orders.values()))
+    if bulk.action in MAKES_JOBS:
+        queues = await store.queues(connection, bulk.tenant, sorted(orders))
+        engine.room.take(bulk.tenant, queues.values())
     commands = {job_id: order.command.command_id for job_id, order in orders.items()}
     outcomes = await store.outcomes(connection, list(commands.values()))
     return [(one, outcomes[commands[one]] if one in commands else "not_found") for one in items]

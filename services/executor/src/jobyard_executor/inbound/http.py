@@ -108,8 +108,10 @@ class ReadApi:
     async def counts(self, request: Request) -> Response:
         filters, tenant = shapes.filters_of(request.query_params), caller(request).tenant
         await self._barrier.passed(request)
-        found = await reading.counts(self._pool, tenant, filters)
-        return shapes.answer({"counts": {state.value: found.get(state.value, 0) for state in JobState}})
+        async with self._pool.acquire() as connection:
+            found, capped = await reading.counts(connection, tenant, filters)
+        counts = {state.value: found.get(state.value, 0) for state in JobState}
+        return shapes.answer({"counts": counts, "capped": capped})
 
     async def command(self, request: Request) -> Response:
         await self._barrier.passed(request)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import asyncpg
 from jobyard_common.http.internal import caller
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,8 +17,8 @@ from jobyard_executor.store.admission import WaitingCounts
 class AdmissionApi:
     """`count` names the count; the tenant's number is of its own jobs, those of queues are of all tenants."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._counts = WaitingCounts(pool)
+    def __init__(self, counts: WaitingCounts) -> None:
+        self._counts = counts
 
     def routes(self) -> Sequence[Route]:
         return [get("/admission", self.show)]

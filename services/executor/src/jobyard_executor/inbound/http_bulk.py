@@ -98,6 +98,7 @@ def _shape(bulk: Bulk) -> dict[str, object]:
         "filter": shapes.raw(bulk.filter),
         "ids": None if bulk.ids is None else len(bulk.ids),
         "dead": options.dead,
+        "waits_for": options.waits_for if bulk.state is BulkState.RUNNING else None,
         "run_at": None if options.run_at is None else moment(options.run_at),
         "rate_per_s": bulk.rate_per_s,
         "note": bulk.note,

@@ -45,11 +45,10 @@ class DeadLetterApi:
         query, tenant = request.query_params, caller(request).tenant
         state, limit, after = _state(query), shapes.limit_of(query), shapes.cursor_of(query)
         filters = shapes.filters_of(QueryParams([pair for pair in query.multi_items() if pair[0] != "state"]))
-        filters.states = ["failed"]
+        filters.letters = store.labels(state)
         await self._barrier.passed(request)
-        also = store.clauses(state)
         async with self._pool.acquire() as connection:
-            page, following = await reading.page(connection, tenant, filters, after=after, limit=limit, also=also)
+            page, following = await reading.page(connection, tenant, filters, after=after, limit=limit)
             done = await store.handled(connection, tenant, [shown.job.job_id for shown in page])
         return shapes.answer(
             {

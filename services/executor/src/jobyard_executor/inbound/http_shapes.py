@@ -16,7 +16,8 @@ from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
 from jobyard_executor.domain.snapshot import moment, snapshot, twin_name
-from jobyard_executor.store.reading import Filters, Shown
+from jobyard_executor.store.listing import Filters
+from jobyard_executor.store.reading import Shown
 
 MAX_LIMIT = 200
 NULL = msgspec.Raw(b"null")
@@ -107,6 +108,7 @@ def filters_of(query: QueryParams) -> Filters:
     labels = [f"t:{tag}" for tag in query.getlist("tag")]
     labels += [f"m:{name[9:]}={value}" for name, value in query.multi_items() if name.startswith("metadata.")]
     labels += [f"w:{run_id}" for run_id in query.getlist("workflow_id")]
+    labels += [f"s:{schedule_id}" for schedule_id in query.getlist("schedule_id")]
     states = query.getlist("state")
     known = {state.value for state in JobState}
     errors += [FieldError("state", f"{state[:64]!r} is no state of a job") for state in states if state not in known]

@@ -1,7 +1,7 @@
 """How many jobs wait, by queue and tenant; what a door needs to know to say that a queue is full.
 
 Counting reads the whole `ready` table, so a count is kept for a while that grows with what it cost: at most a
-twentieth of one connection's time goes into it, however many jobs wait.
+hundredth of one connection's time goes into it, however many jobs wait.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from collections.abc import Callable
 import asyncpg
 import msgspec
 
-WAITING = "SELECT split_part(lane, '/', 1) AS queue, tenant, count(*) AS n FROM ready GROUP BY 1, 2"
+WAITING = """
+SELECT split_part(lane, '/', 1) AS queue, tenant, sum(n)::bigint AS n
+FROM (SELECT lane, tenant, count(*) AS n FROM ready GROUP BY 1, 2) lanes GROUP BY 1, 2
+"""
 BLOCKED = "SELECT tenant, count(*) AS n FROM blocked GROUP BY 1"
 LIMITS = "SELECT name, max_waiting FROM queue WHERE max_waiting IS NOT NULL"
 LEAST_KEPT_S = 0.5
-SHARE = 20
+SHARE = 100
 
 
 class Waiting(msgspec.Struct, frozen=True):

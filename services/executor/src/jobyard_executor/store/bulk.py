@@ -12,14 +12,14 @@ from jobyard_common.db.connection import Connection
 
 from jobyard_executor.domain.bulk import Bulk
 from jobyard_executor.store import reading
-from jobyard_executor.store.reading import Filters
+from jobyard_executor.store.listing import Filters, Position
 
 COLUMNS = Bulk.__struct_fields__
 _LIST = ", ".join(COLUMNS)
 _PLACES = ", ".join(f"${place}" for place in range(1, len(COLUMNS) + 1))
 _MOVING = (
-    "state", "matched", "matched_capped", "seen", "applied", "refused", "sample", "cursor_at", "cursor_id", "due_at",
-    "finished_at",
+    "state", "options", "matched", "matched_capped", "seen", "applied", "refused", "sample", "cursor_at", "cursor_id",
+    "due_at", "finished_at",
 )  # fmt: skip
 _SET = ", ".join(f"{name} = ${place}" for place, name in enumerate(_MOVING, 2))
 
@@ -39,11 +39,11 @@ PENDING = "SELECT EXISTS (SELECT FROM bulk_operation WHERE state = 'running' AND
 RUNNING = "SELECT count(*)::int FROM bulk_operation WHERE tenant = $1 AND state = 'running'"
 OUTCOMES = "SELECT command_id, outcome FROM command_seen WHERE command_id = ANY($1::text[])"
 OWN = "SELECT job_id FROM job WHERE job_id = ANY($2::text[]) AND tenant = $1"
+QUEUES = "SELECT job_id, spec::json ->> 'queue' FROM job WHERE job_id = ANY($2::text[]) AND tenant = $1"
 FORGET = """
 DELETE FROM bulk_operation WHERE id IN (
     SELECT id FROM bulk_operation WHERE state <> 'running' AND finished_at < $1 LIMIT $2)
 """
-Position = tuple[datetime, str]
 
 
 def _of(row: Any) -> Bulk:
@@ -88,16 +88,20 @@ async def take_due(connection: Connection, *, now: datetime) -> Bulk | None:
 
 
 async def items(
-    connection: Connection, tenant: str, filters: Filters, *, after: Position | None, limit: int, also: Sequence[str]
+    connection: Connection, tenant: str, filters: Filters, *, after: Position | None, limit: int
 ) -> list[Position]:
     """The next jobs that match, newest first, by their place in the list."""
-    sql, parameters = reading.page_query(tenant, filters, after=after, limit=limit, also=also)
-    return [(row["created_at"], row["job_id"]) for row in (await connection.fetch(sql, *parameters))[:limit]]
+    return await reading.places(connection, tenant, filters, after=after, limit=limit)
 
 
 async def own(connection: Connection, tenant: str, job_ids: Sequence[str]) -> set[str]:
     """Those of the jobs that exist and belong to the tenant."""
     return {row[0] for row in await connection.fetch(OWN, tenant, list(job_ids))}
+
+
+async def queues(connection: Connection, tenant: str, job_ids: Sequence[str]) -> dict[str, str]:
+    """The queue of each job that exists and belongs to the tenant."""
+    return {row[0]: row[1] for row in await connection.fetch(QUEUES, tenant, list(job_ids))}
 
 
 async def outcomes(connection: Connection, command_ids: Sequence[str]) -> dict[str, str]:

@@ -10,12 +10,6 @@ import msgspec
 from jobyard_common.contracts.operations import LetterState
 from jobyard_common.db.connection import Connection
 
-DEAD = "EXISTS (SELECT FROM job dj WHERE dj.job_id = l.job_id AND dj.dead)"
-_STATES = {
-    LetterState.OPEN: "NOT EXISTS (SELECT FROM dead_letter d WHERE d.job_id = l.job_id)",
-    LetterState.REPLAYED: "EXISTS (SELECT FROM dead_letter d WHERE d.job_id = l.job_id AND d.action = 'replayed')",
-    LetterState.DISCARDED: "EXISTS (SELECT FROM dead_letter d WHERE d.job_id = l.job_id AND d.action = 'discarded')",
-}
 HANDLED = "SELECT job_id, action, new_job_id, note, actor, at FROM dead_letter WHERE tenant = $1 AND job_id = ANY($2)"
 DISCARD = """
 INSERT INTO dead_letter (job_id, tenant, action, note, actor, at)
@@ -32,7 +26,7 @@ WHERE (topic, partition, position) IN (SELECT * FROM unnest($1::text[], $2::int[
 """
 FORGET = (
     "DELETE FROM dead_letter WHERE job_id IN (SELECT job_id FROM dead_letter d WHERE at < $1 "
-    "AND NOT EXISTS (SELECT FROM job j WHERE j.job_id = d.job_id) LIMIT $2)",
+    "AND (SELECT true FROM job j WHERE j.job_id = d.job_id) IS NULL LIMIT $2)",
     "DELETE FROM dead_message WHERE (topic, partition, position) IN "
     "(SELECT topic, partition, position FROM dead_message WHERE at < $1 LIMIT $2)",
 )
@@ -63,9 +57,9 @@ class HandledMessage(msgspec.Struct):
     at: datetime
 
 
-def clauses(state: LetterState | None) -> list[str]:
-    """Over `job_list l`: dead jobs, of one state or of any."""
-    return [DEAD] if state is None else [DEAD, _STATES[state]]
+def labels(state: LetterState | None) -> list[str]:
+    """By which a list finds dead jobs, of one state or of any; the database keeps them."""
+    return [f"d:{one.value}" for one in LetterState if state in (None, one)]
 
 
 async def handled(connection: Any, tenant: str, job_ids: Sequence[str]) -> dict[str, Handled]:

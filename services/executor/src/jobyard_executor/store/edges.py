@@ -11,6 +11,14 @@ CLOSE = """
 UPDATE edge SET done = true WHERE parent_id = ANY($1::text[]) AND NOT done RETURNING parent_id, child_id
 """
 OLD_BLOCKED = "SELECT job_id FROM blocked WHERE since < $1 ORDER BY since LIMIT $2"
+FORGET = """
+DELETE FROM edge WHERE (parent_id, child_id) IN (
+    SELECT parent_id, child_id FROM edge
+    WHERE done AND child_id >= $1 AND child_id < $2
+        AND (SELECT true FROM job WHERE job.job_id = edge.child_id) IS NULL
+    LIMIT $3)
+"""
+"""By a span of children, so that only what is old is looked at; each looks for its job, which no join does."""
 PARENTS = """
 SELECT e.child_id, e.parent_id, j.state, e.done FROM edge e LEFT JOIN job j ON j.job_id = e.parent_id
 WHERE e.child_id = ANY($1::text[])

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from jobyard_common.contracts.ids import KEYED_FIRST, new_id
 from jobyard_common.db.connection import Connection
 
-TABLES = ("job", "job_list", "job_done", "attempt", "result", "lifecycle")
+TABLES = ("job", "job_list", "job_done", "job_label", "attempt", "result", "lifecycle")
 SPAN = timedelta(days=7)
 _ORIGIN = datetime(2024, 1, 1, tzinfo=UTC)
 EXISTING = """
@@ -20,6 +20,11 @@ WHERE i.inhparent = 'job'::regclass
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('executor.partitions'))"
 KEYED_AGE = "CREATE INDEX IF NOT EXISTS job_done_keyed_age ON job_done_keyed (finished_at)"
 OPTIONS = {"job": " WITH (fillfactor = 70)"}
+WAITING = "SELECT " + " OR ".join(
+    f"EXISTS (SELECT FROM {table} WHERE job_id >= $1 AND job_id < $2)"
+    for table in ("ready", "lease", "timer", "blocked")
+)
+UNFINISHED = "SELECT EXISTS (SELECT FROM {} WHERE state NOT IN ('succeeded', 'failed', 'cancelled', 'expired'))"
 
 
 def first_id(moment: datetime, *, cell: str) -> str:
@@ -61,16 +66,13 @@ async def ensure(connection: Connection, *, now: datetime, ahead: int, cell: str
     return made
 
 
-async def drop_older(connection: Connection, *, than: datetime) -> list[str]:
+async def drop_older(connection: Connection, *, than: datetime, cell: str) -> list[str]:
     """Drop the weeks that ended before `than` and hold no unfinished job; returns their names."""
     dropped = []
-    for row in await connection.fetch(EXISTING):
-        suffix = row["relname"].removeprefix("job_")
-        if not suffix.startswith("w"):
+    for week in await weeks(connection):
+        if week + SPAN > than or await _has_live(connection, week, cell=cell):
             continue
-        week = datetime.strptime(suffix[1:], "%Y%m%d").replace(tzinfo=UTC)
-        if week + SPAN > than or await _has_live(connection, f"job_{suffix}"):
-            continue
+        suffix = f"w{week:%Y%m%d}"
         async with connection.transaction():
             await connection.execute("SET LOCAL lock_timeout = '2s'")
             for table in TABLES:
@@ -79,9 +81,15 @@ async def drop_older(connection: Connection, *, than: datetime) -> list[str]:
     return dropped
 
 
-async def _has_live(connection: Connection, table: str) -> bool:
-    return bool(
-        await connection.fetchval(
-            f"SELECT EXISTS (SELECT FROM {table} WHERE state NOT IN ('succeeded', 'failed', 'cancelled', 'expired'))"
-        )
-    )
+async def weeks(connection: Connection) -> list[datetime]:
+    """The beginnings of the weeks that have partitions, oldest first."""
+    names = [row["relname"].removeprefix("job_") for row in await connection.fetch(EXISTING)]
+    return sorted(datetime.strptime(name[1:], "%Y%m%d").replace(tzinfo=UTC) for name in names if name[0] == "w")
+
+
+async def _has_live(connection: Connection, week: datetime, *, cell: str) -> bool:
+    """Asked of the small tables first: a job scheduled years ahead keeps its week, and must not cost a scan an hour."""
+    span = first_id(week, cell=cell), first_id(week + SPAN, cell=cell)
+    if await connection.fetchval(WAITING, *span):
+        return True
+    return bool(await connection.fetchval(UNFINISHED.format(f"job_w{week:%Y%m%d}")))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
-from jobyard_common.contracts.jobs import TERMINAL
+from jobyard_common.contracts.jobs import JobState
 
 from jobyard_executor.domain.job import Job
-from jobyard_executor.store import jobs
+from jobyard_executor.store import jobs, listing
+from jobyard_executor.store.listing import Filters, Position, Source
 
 COUNT_CAP = 10_000
 RESULT = """
@@ -32,20 +32,6 @@ OPEN_PARENTS = """
 SELECT e.parent_id, j.state FROM edge e LEFT JOIN job j ON j.job_id = e.parent_id
 WHERE e.child_id = $1 AND NOT e.done ORDER BY e.parent_id LIMIT 100
 """
-TERMINAL_STATES = frozenset(state.value for state in TERMINAL)
-
-
-class Filters(msgspec.Struct):
-    """Of the list. Tags and metadata must all match, of states, tools and queues any one."""
-
-    states: list[str] = []
-    tools: list[str] = []
-    queues: list[str] = []
-    labels: list[str] = []
-    correlation_ids: list[str] = []
-    parent_ids: list[str] = []
-    created_after: datetime | None = None
-    created_before: datetime | None = None
 
 
 class Shown(msgspec.Struct):
@@ -56,103 +42,72 @@ class Shown(msgspec.Struct):
     epoch: int
 
 
-def _where(tenant: str, filters: Filters, parameters: list[Any]) -> list[str]:
-    def use(value: Any) -> str:
-        parameters.append(value)
-        return f"${len(parameters)}"
-
-    found = [f"l.tenant = {use(tenant)}"]
-    for column, values in (
-        ("tool", filters.tools),
-        ("queue", filters.queues),
-        ("correlation_id", filters.correlation_ids),
-        ("parent_id", filters.parent_ids),
-    ):
-        if values:
-            found.append(f"l.{column} = ANY({use(values)}::text[])")
-    if filters.labels:
-        found.append(f"l.labels @> {use(filters.labels)}::text[]")
-    if filters.created_after is not None:
-        found.append(f"l.created_at >= {use(filters.created_after)}")
-    if filters.created_before is not None:
-        found.append(f"l.created_at < {use(filters.created_before)}")
-    if filters.states:
-        found.append(_state_clause(set(filters.states), use))
-    return found
-
-
-def _state_clause(states: set[str], use: Any) -> str:
-    """Ended jobs are found by their own index, live ones through the small tables of the queue."""
-    ended, live = sorted(states & TERMINAL_STATES), sorted(states - TERMINAL_STATES)
-    parts = []
-    if ended:
-        parts.append(
-            f"EXISTS (SELECT FROM job_done d WHERE d.tenant = l.tenant AND d.state = ANY({use(ended)}::text[]) "
-            "AND d.created_at = l.created_at AND d.job_id = l.job_id)"
-        )
-    if live:
-        parts.append(
-            "l.job_id IN (SELECT a.job_id FROM (SELECT job_id FROM ready UNION ALL SELECT job_id FROM lease "
-            "UNION ALL SELECT job_id FROM timer UNION ALL SELECT job_id FROM blocked) a JOIN job j USING (job_id) "
-            f"WHERE j.state = ANY({use(live)}::text[]))"
-        )
-    return f"({' OR '.join(parts)})"
-
-
-def page_query(
-    tenant: str, filters: Filters, *, after: tuple[datetime, str] | None, limit: int, also: Sequence[str] = ()
-) -> tuple[str, list[Any]]:
-    """Ids of one page, newest first, with one more than asked for. `also` are further clauses over `job_list l`."""
-    parameters: list[Any] = []
-    where = [*_where(tenant, filters, parameters), *also]
-    if after is not None:
-        parameters += after
-        where.append(f"(l.created_at, l.job_id) < (${len(parameters) - 1}, ${len(parameters)})")
-    parameters.append(limit + 1)
-    sql = (
-        f"SELECT l.job_id, l.created_at FROM job_list l WHERE {' AND '.join(where)} "
-        f"ORDER BY l.created_at DESC, l.job_id DESC LIMIT ${len(parameters)}"
-    )
-    return sql, parameters
-
-
 async def page(
-    connection: Any,
-    tenant: str,
-    filters: Filters,
-    *,
-    after: tuple[datetime, str] | None,
-    limit: int,
-    also: Sequence[str] = (),
-) -> tuple[list[Shown], tuple[datetime, str] | None]:
+    connection: Any, tenant: str, filters: Filters, *, after: Position | None, limit: int
+) -> tuple[list[Shown], Position | None]:
     """One page and where the next begins."""
-    sql, parameters = page_query(tenant, filters, after=after, limit=limit, also=also)
-    rows = await connection.fetch(sql, *parameters)
-    more = len(rows) > limit
-    rows = rows[:limit]
-    found = await many(connection, [row["job_id"] for row in rows])
-    shown = [found[row["job_id"]] for row in rows if row["job_id"] in found]
-    return shown, (rows[-1]["created_at"], rows[-1]["job_id"]) if more else None
+    rows = await places(connection, tenant, filters, after=after, limit=limit + 1)
+    more, rows = len(rows) > limit, rows[:limit]
+    found = await many(connection, [job_id for _, job_id in rows])
+    return [found[job_id] for _, job_id in rows if job_id in found], rows[-1] if more else None
 
 
-async def count(connection: Any, tenant: str, filters: Filters, *, also: Sequence[str] = ()) -> tuple[int, bool]:
+async def places(
+    connection: Any, tenant: str, filters: Filters, *, after: Position | None, limit: int
+) -> list[Position]:
+    """The places in the list of the `limit` newest jobs behind `after`."""
+    source = await source_of(connection, tenant, filters, after=after)
+    sql, parameters = listing.page_query(tenant, filters, source, after=after, limit=limit)
+    return [(row["created_at"], row["job_id"]) for row in await connection.fetch(sql, *parameters)]
+
+
+async def source_of(connection: Any, tenant: str, filters: Filters, *, after: Position | None = None) -> Source:
+    """The way through the jobs on which the fewest are looked at in vain."""
+    found = listing.related(filters)
+    if found is not None:
+        return found
+    sources = listing.by_labels(filters)
+    if filters.tools or filters.queues:
+        tools = sorted(set(filters.tools))
+        kinds = (listing.KINDS_OF_TOOLS, tenant, tools) if tools else (listing.KINDS, tenant)
+        rows = await connection.fetch(*kinds)
+        pairs = [(row[0], row[1]) for row in rows if not filters.queues or row[1] in filters.queues]
+        if len(pairs) <= listing.MOST_KINDS and len(rows) < listing.KNOWN_KINDS:
+            sources.append(listing.by_kind(pairs))
+    if filters.states:
+        live = [state for state in filters.states if state in listing.LIVE_IN]
+        few = bool(not live or await connection.fetchval(listing.live_query(live), tenant))
+        by_state = listing.by_state(filters.states, live_few=few)
+        sources += [by_state] if by_state is not None else []
+    if len(sources) < 2:
+        return sources[0] if sources else listing.NEWEST
+    ranks = []
+    for place, source in enumerate(sources):
+        sql, parameters = listing.probe_query(tenant, source, after=after)
+        number, oldest = await connection.fetchrow(sql, *parameters)
+        ranks.append((number, oldest, place))
+        if number == 0:
+            break
+    return sources[min(ranks)[-1]]
+
+
+async def count(connection: Any, tenant: str, filters: Filters) -> tuple[int, bool]:
     """How many, and whether counting stopped at the cap."""
-    parameters: list[Any] = []
-    where = [*_where(tenant, filters, parameters), *also]
-    sql = f"SELECT count(*)::int FROM (SELECT FROM job_list l WHERE {' AND '.join(where)} LIMIT {COUNT_CAP + 1}) c"
-    found = await connection.fetchval(sql, *parameters)
+    source = await source_of(connection, tenant, filters)
+    sql, parameters = listing.count_query(tenant, filters, source, most=COUNT_CAP + 1)
+    found = (await connection.fetchrow(sql, *parameters))[0]
     return min(found, COUNT_CAP), found > COUNT_CAP
 
 
-async def counts(connection: Any, tenant: str, filters: Filters) -> dict[str, int]:
-    """Jobs by state."""
-    parameters: list[Any] = []
-    where = _where(tenant, filters, parameters)
-    sql = (
-        "SELECT j.state, count(*)::int AS n FROM job_list l JOIN job j USING (job_id) "
-        f"WHERE {' AND '.join(where)} GROUP BY 1"
-    )
-    return {row["state"]: row["n"] for row in await connection.fetch(sql, *parameters)}
+async def counts(connection: Any, tenant: str, filters: Filters) -> tuple[dict[str, int], list[str]]:
+    """Jobs by state, each counted up to the cap, and the states that have more."""
+    found: dict[str, int] = {}
+    capped = []
+    for state in filters.states or [state.value for state in JobState]:
+        one = msgspec.structs.replace(filters, states=[state])
+        found[state], more = await count(connection, tenant, one)
+        capped += [state] if more else []
+    return found, capped
 
 
 async def one(connection: Any, tenant: str, job_id: str) -> Shown | None:

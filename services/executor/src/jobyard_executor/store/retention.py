@@ -19,6 +19,23 @@ NEXT = """
 SELECT job_id, tenant, state, created_at, finished_at, spec::json ->> 'tool' AS tool FROM job
 WHERE job_id > $1 AND job_id < $2 ORDER BY job_id LIMIT $3
 """
+KEYED = """
+SELECT job_id, tenant, state, created_at, finished_at, '' AS tool FROM job_done_keyed
+WHERE finished_at < $1 ORDER BY finished_at LIMIT $2
+"""
+LABELS = """
+SELECT label_key(label) AS label FROM job_list l, unnest(l.labels) AS label
+WHERE l.tenant = ANY($2::text[]) AND l.created_at = ANY($3::timestamptz[]) AND l.job_id = ANY($1::text[])
+UNION
+SELECT 's:' || j.schedule_id FROM job j WHERE j.job_id = ANY($1::text[]) AND j.schedule_id IS NOT NULL
+UNION
+SELECT unnest('{d:open,d:replayed,d:discarded}'::text[]) FROM job j WHERE j.job_id = ANY($1::text[]) AND j.dead
+"""
+UNLABEL = """
+DELETE FROM job_label WHERE tenant = ANY($2::text[]) AND label = ANY($4::text[])
+  AND created_at = ANY($3::timestamptz[]) AND job_id = ANY($1::text[])
+"""
+EDGES = "DELETE FROM edge WHERE child_id = ANY($1::text[])"
 BY_ID = tuple(
     f"DELETE FROM {table} WHERE job_id = ANY($1::text[])" for table in ("job", "attempt", "result", "lifecycle")
 )
@@ -62,10 +79,19 @@ async def following(connection: Connection, *, after: str, before: str, limit: i
     return [Row(*row) for row in rows]
 
 
+async def keyed(connection: Connection, *, before: datetime, limit: int) -> list[Row]:
+    """Jobs with keyed ids that ended before a moment, oldest first."""
+    return [Row(*row) for row in await connection.fetch(KEYED, before, limit)]
+
+
 async def forget(connection: Connection, rows: Sequence[Row]) -> None:
     """Delete all that is kept of these finished jobs."""
     ids = [row.job_id for row in rows]
     tenants, created = [row.tenant for row in rows], [row.created_at for row in rows]
+    labels = [row[0] for row in await connection.fetch(LABELS, ids, tenants, created)]
+    if labels:
+        await connection.execute(UNLABEL, ids, tenants, created, labels)
+    await connection.execute(EDGES, ids)
     for statement in BY_ID:
         await connection.execute(statement, ids)
     await connection.execute(LISTED, ids, tenants, created)

@@ -60,7 +60,9 @@ UPDATE workflow_run SET graph = $2, workflow_id = $3, name = $4, version = $5, i
 ACTOR = "SELECT actor FROM workflow_run WHERE run_id = $1"
 STEPS = f"SELECT {_STEP} FROM workflow_step WHERE run_id = $1 AND no = ANY($2::int[])"
 ALL_STEPS = f"SELECT {_STEP} FROM workflow_step WHERE run_id = $1"
-DUE_STEPS = f"SELECT {_STEP} FROM workflow_step WHERE run_id = $1 AND state = 'due' ORDER BY no LIMIT $2"
+DUE_STEPS = f"""
+SELECT {_STEP} FROM workflow_step WHERE run_id = $1 AND state = 'due' AND no <> ALL($3::int[]) ORDER BY no LIMIT $2
+"""
 ADD_STEPS = """
 INSERT INTO workflow_step (run_id, no, state, reason, pending, demand, job_id, total, open, bad)
 SELECT $1, * FROM unnest($2::int[], $3::text[], $4::text[], $5::int[], $6::int[], $7::text[], $8::int[], $9::int[],
@@ -82,13 +84,30 @@ INSERT INTO workflow_item (run_id, no, n, state, reason, job_id, error, value)
 SELECT $1, i.no, i.n, i.state, i.reason, i.job_id, i.error, i.value FROM workflow_item i
 WHERE i.run_id = $2 AND i.no = ANY($3::int[])
 """
+COPY_HALF = """
+INSERT INTO workflow_item (run_id, no, n, state, job_id, value)
+SELECT $1, i.no, i.n, CASE i.state WHEN 'succeeded' THEN 'succeeded' ELSE 'due' END,
+    CASE i.state WHEN 'succeeded' THEN i.job_id END, i.value
+FROM workflow_item i WHERE i.run_id = $2 AND i.no = ANY($3::int[])
+"""
+GOOD_ITEMS = """
+SELECT no, count(*) FILTER (WHERE state = 'succeeded')::int, count(*)::int FROM workflow_item
+WHERE run_id = $1 AND no = ANY($2::int[]) GROUP BY 1
+"""
 END_ITEMS = """
 UPDATE workflow_item i SET state = e.state, reason = e.reason
 FROM unnest($2::int[], $3::int[], $4::text[], $5::text[], $6::text[]) AS e (no, n, job_id, state, reason)
 WHERE i.run_id = $1 AND i.no = e.no AND i.n = e.n AND i.job_id = e.job_id AND i.state = 'active'
 RETURNING i.no, i.state
 """
-DUE_ITEMS = "SELECT no, n, value FROM workflow_item WHERE run_id = $1 AND state = 'due' ORDER BY no, n LIMIT $2"
+DUE_ITEMS = """
+SELECT no, n, value FROM workflow_item WHERE run_id = $1 AND state = 'due' AND no <> ALL($3::int[])
+ORDER BY no, n LIMIT $2
+"""
+ANY_DUE = """
+SELECT EXISTS (SELECT FROM workflow_item WHERE run_id = $1 AND state = 'due' AND no = ANY($2::int[]))
+    OR EXISTS (SELECT FROM workflow_step WHERE run_id = $1 AND state = 'due' AND no = ANY($2::int[]))
+"""
 BEGIN_ITEMS = """
 UPDATE workflow_item i SET state = b.state, reason = b.reason, job_id = b.job_id, error = b.error
 FROM unnest($2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[])
@@ -111,7 +130,12 @@ LIMIT $2
 SIZES = "SELECT coalesce(sum(octet_length(value)), 0)::bigint FROM result WHERE job_id = ANY($1::text[])"
 RESULTS = "SELECT job_id, value, files FROM result WHERE job_id = ANY($1::text[])"
 TODO = "INSERT INTO workflow_todo (run_id) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING"
-NEXT_TODO = "SELECT run_id FROM workflow_todo ORDER BY at, run_id LIMIT 1 FOR UPDATE SKIP LOCKED"
+TODO_LATER = """
+INSERT INTO workflow_todo (run_id, at) VALUES ($1, clock_timestamp() + $2) ON CONFLICT DO NOTHING
+"""
+NEXT_TODO = """
+SELECT run_id FROM workflow_todo WHERE at <= clock_timestamp() ORDER BY at, run_id LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
 LATER = "UPDATE workflow_todo SET at = clock_timestamp() WHERE run_id = $1"
 DONE = "DELETE FROM workflow_todo WHERE run_id = $1"
 STUCK = """
@@ -121,7 +145,7 @@ SELECT a.run_id, a.no, a.n, a.job_id, j.state, j.reason FROM (
     UNION ALL
     SELECT i.run_id, i.no, i.n, i.job_id FROM workflow_item i JOIN workflow_run r USING (run_id)
     WHERE r.finished_at IS NULL AND r.created_at < $1 AND i.state = 'active'
-) a LEFT JOIN job j ON j.job_id = a.job_id
+) a LEFT JOIN LATERAL (SELECT job_id, state, reason FROM job WHERE job_id = a.job_id OFFSET 0) j ON true
 WHERE j.job_id IS NULL OR j.state IN ('succeeded', 'failed', 'cancelled', 'expired')
 ORDER BY a.run_id, a.no, a.n LIMIT $2
 """
@@ -178,8 +202,8 @@ async def all_steps(connection: Connection, run_id: str) -> dict[int, StepRow]:
     return _rows(await connection.fetch(ALL_STEPS, run_id))
 
 
-async def due_steps(connection: Connection, run_id: str, *, limit: int) -> dict[int, StepRow]:
-    return _rows(await connection.fetch(DUE_STEPS, run_id, limit))
+async def due_steps(connection: Connection, run_id: str, *, limit: int, but: Iterable[int] = ()) -> dict[int, StepRow]:
+    return _rows(await connection.fetch(DUE_STEPS, run_id, limit, list(but)))
 
 
 def _rows(rows: Iterable[Any]) -> dict[int, StepRow]:

@@ -7,6 +7,7 @@ from jobyard_common.contracts.tools import ToolDefinition
 from jobyard_common.db.connection import Connection
 
 DEFINITIONS = "SELECT definition FROM tool_version WHERE NOT retired"
+ROUTES = "SELECT tool, queue FROM route"
 ALIVE = "SELECT DISTINCT unnest(tools) FROM worker WHERE NOT reaped AND expires_at > clock_timestamp()"
 
 
@@ -19,6 +20,11 @@ async def definitions(connection: Connection) -> tuple[ToolDefinition, ...]:
         except msgspec.ValidationError:
             continue
     return tuple(found)
+
+
+async def routes(connection: Connection) -> dict[str, str]:
+    """The queue of jobs that name none, by tool."""
+    return {row[0]: row[1] for row in await connection.fetch(ROUTES)}
 
 
 async def alive(connection: Connection) -> frozenset[str]:

@@ -68,3 +68,36 @@ def test_up_down_and_up_again(database: Any) -> None:
 
     migrate(dsn, package=PACKAGE, schema=SCHEMA)
     assert shape(dsn) == shapes[revisions[-1]]
+
+
+def test_lists_of_jobs_that_were_there_before_their_labels(database: Any) -> None:
+    dsn = database.empty("executor")
+    migrate(dsn, package=PACKAGE, schema=SCHEMA, revision="0008")
+    week = "FOR VALUES FROM ('job_0001') TO ('job_0002')"
+
+    async def run(*statements: str) -> list[tuple[Any, ...]]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            for statement in statements[:-1]:
+                await connection.execute(statement)
+            return [tuple(row) for row in await connection.fetch(statements[-1])]
+        finally:
+            await connection.close()
+
+    asyncio.run(
+        run(
+            f"CREATE TABLE job_w1 PARTITION OF job {week}",
+            f"CREATE TABLE job_list_w1 PARTITION OF job_list {week}",
+            "INSERT INTO job (job_id, tenant, state, event_no, born_ms, created_at, correlation_id, traceparent, "
+            "actor, spec, dead, schedule_id) SELECT 'job_0001' || n, 't', 'failed', 1, 1, now(), 'c', 't', '{}', '{}', "
+            "true, 'sch_1' FROM generate_series(1, 2) n",
+            "INSERT INTO job_list (job_id, tenant, created_at, tool, queue, correlation_id, labels) "
+            "SELECT job_id, tenant, created_at, 't', 'q', 'c', '{t:a,t:a}' FROM job",
+            "INSERT INTO dead_letter (job_id, tenant, action, actor, at) VALUES ('job_00011', 't', 'replayed', '{}', "
+            "now()) RETURNING 1",
+        )
+    )
+    migrate(dsn, package=PACKAGE, schema=SCHEMA)
+    found = asyncio.run(run("SELECT tableoid::regclass::text, job_id, label FROM job_label ORDER BY 2, 3"))
+    labels = {"job_00011": ("d:replayed", "s:sch_1", "t:a"), "job_00012": ("d:open", "s:sch_1", "t:a")}
+    assert found == [("job_label_w1", job_id, label) for job_id, rows in labels.items() for label in rows]

@@ -16,8 +16,8 @@ from jobyard_common.runtime.health import Readiness
 from jobyard_executor.domain.assignment import Output, OutputBatch
 from jobyard_executor.inbound.barrier import Barrier
 from jobyard_executor.inbound.http import ReadApi, make_app
-from jobyard_executor.store import claiming, jobs, reading
-from jobyard_executor.store.reading import Filters
+from jobyard_executor.store import claiming, jobs, listing
+from jobyard_executor.store.listing import Filters
 from jobyard_executor.testing.runner import ScriptedRunner, ended
 
 Play = Callable[[Any], None]
@@ -226,7 +226,7 @@ def test_hot_queries_use_their_indexes_on_a_fresh_table(play: Play) -> None:
         for start in range(0, HISTORY, 1000):
             await bench.apply(*submits[start : start + 1000])
         ids = [submit.job_id for submit in submits[::20]]
-        text, parameters = reading.page_query("tnt_test", Filters(), after=None, limit=50)
+        text, parameters = listing.page_query("tnt_test", Filters(), listing.NEWEST, after=None, limit=50)
         lane = await bench.pool.fetchval("SELECT lane FROM ready LIMIT 1")
         plans = {
             "get": await plan(bench, jobs.GET, ids[0], "tnt_test"),
