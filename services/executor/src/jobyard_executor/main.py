@@ -32,6 +32,7 @@ from jobyard_executor.handlers.ingest import Ingest
 from jobyard_executor.handlers.keep_queues_short import KeepQueuesShort
 from jobyard_executor.handlers.prune_kinds import prune_kinds
 from jobyard_executor.handlers.retire_tools import RetireTools
+from jobyard_executor.handlers.room import Room
 from jobyard_executor.handlers.watch_epoch import EpochWatch
 from jobyard_executor.inbound import recover
 from jobyard_executor.inbound.barrier import Barrier
@@ -59,7 +60,9 @@ from jobyard_executor.outbound.hints import Hints
 from jobyard_executor.outbound.output_pump import OutputPump
 from jobyard_executor.outbound.registry import Registry
 from jobyard_executor.outbound.runner import ProcessRunner, RunnerSettings
+from jobyard_executor.sandbox import users
 from jobyard_executor.settings import Settings
+from jobyard_executor.store import admission
 
 SERVICE = "executor"
 
@@ -105,6 +108,8 @@ async def serve(settings: Settings) -> int:
     readiness = Readiness()
     retention = timedelta(days=settings.job_retention_days)
     engine = Engine(clock, tracer, instance, cell=settings.cell, keyed_life=retention + timedelta(days=7))
+    admission_counts = admission.WaitingCounts(pool)
+    engine.room = Room(admission_counts, most_waiting=settings.max_waiting_jobs)
     terms = LeaseTerms(
         beat=timedelta(seconds=settings.lease_beat_s),
         ttl=timedelta(seconds=settings.lease_ttl_s),
@@ -186,7 +191,7 @@ async def serve(settings: Settings) -> int:
         QueueApi(engine, pool, counts),
         LimitApi(engine, pool),
         WorkerApi(engine, pool),
-        AdmissionApi(pool),
+        AdmissionApi(admission_counts),
         ScheduleApi(engine, pool),
         BulkApi(engine, pool, barrier),
         DeadLetterApi(engine, pool, barrier),
@@ -260,5 +265,7 @@ def _runner_settings(settings: Settings) -> RunnerSettings:
         process_slots=defaults.process_slots if settings.process_slots is None else settings.process_slots,
         command_slots=defaults.command_slots if settings.command_slots is None else settings.command_slots,
         limits=settings.tool_limits(),
+        user_ids=users.read_ids(settings.tool_users),
+        cgroup=settings.tool_cgroup,
         proof_file=root / "sandbox-proof.json",
     )

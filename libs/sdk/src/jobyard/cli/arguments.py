@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,34 @@ def parameters(given: Iterable[str]) -> dict[str, Any]:
         _unicode(argument, what="-p")
         found[name] = _value(name, value)
     return found
+
+
+def retry(given: Iterable[str], *, max_attempts: int | None) -> dict[str, Any]:
+    """Members of `retry`; a list may be written with commas."""
+    found = parameters(given)
+    codes = found.get("non_retryable")
+    if isinstance(codes, str):
+        found["non_retryable"] = codes.split(",")
+    return found if max_attempts is None else found | {"max_attempts": max_attempts}
+
+
+def documents(path: str) -> list[dict[str, Any]]:
+    """JSON objects: one a line, or one list of them. `-` is stdin."""
+    try:
+        text = sys.stdin.read() if path == "-" else readable_file(path).read_text("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{_shown(path)} is not UTF-8") from None
+    try:
+        whole = text.lstrip().startswith("[")
+        found = json.loads(text) if whole else [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{_shown(path)} is neither JSON lines nor a JSON list: {error}") from None
+    for place, one in enumerate(found):
+        if not isinstance(one, dict) or not isinstance(one.get("tool"), str):
+            raise UsageError(f"{_shown(path)}: item {place} is no submit, an object with tool")
+    if not found:
+        raise UsageError(f"{_shown(path)} holds no submit")
+    return list(found)
 
 
 def _value(name: str, text: str) -> Any:

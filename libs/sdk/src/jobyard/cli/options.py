@@ -7,6 +7,11 @@ from typing import Annotated
 
 import typer
 
+ScheduleId = Annotated[str | None, typer.Option("--schedule", metavar="SCHEDULE", help="Jobs that this schedule made.")]
+RunId = Annotated[str | None, typer.Option("--run", metavar="RUN", help="Jobs of this workflow run.")]
+ParentId = Annotated[str | None, typer.Option("--parent", metavar="JOB", help="Children of this job.")]
+CreatedAfter = Annotated[str | None, typer.Option("--created-after", help="RFC 3339 with zone.")]
+CreatedBefore = Annotated[str | None, typer.Option("--created-before", help="RFC 3339 with zone.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, job_….")]
 FileId = Annotated[str, typer.Argument(metavar="FILE", help="The id of a file, file_….")]

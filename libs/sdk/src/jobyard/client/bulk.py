@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -14,12 +14,10 @@ from jobyard.client.answers import Document
 from jobyard.client.changing import given
 from jobyard.client.effects import Flow, Request, sleep
 from jobyard.client.models import convert
+from jobyard.client.part import AsyncPart, Part
 from jobyard.client.requests import segment
 from jobyard.client.retrying import Policy, call_json
 from jobyard.errors import WaitTimeout
-
-if TYPE_CHECKING:
-    from jobyard.client.clients import AsyncClient, Client
 
 ALL = "/v1/bulk-operations"
 
@@ -37,6 +35,7 @@ class BulkOperation(msgspec.Struct, frozen=True):
     refused: dict[str, int] = {}
     refused_sample: list[dict[str, str]] = []
     rate_per_s: float | None = None
+    waits_for: str | None = None
     note: str | None = None
     created_at: datetime | None = None
     finished_at: datetime | None = None
@@ -92,11 +91,7 @@ def _document(action: str, what: Mapping[str, Any]) -> dict[str, Any]:
     return given({"action": action, **what})
 
 
-class Bulk:
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._policy = client.operations.policy
-
+class Bulk(Part):
     def start(self, action: str, *, idempotency_key: str | None = None, **what: Any) -> BulkOperation:
         """`action`: cancel, retry, replay, reschedule or discard. `filter` (a mapping in the grammar of `jobs.list`)
         or `ids`; further `dead` (only open dead letters), `rate_per_s`, `run_at`, `note`."""
@@ -124,12 +119,8 @@ class Bulk:
         return self._client.drive(_wait(bulk_id, self._policy, timeout_s=timeout))
 
 
-class AsyncBulk:
+class AsyncBulk(AsyncPart):
     """As `Bulk`."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        self._policy = client.operations.policy
 
     async def start(self, action: str, *, idempotency_key: str | None = None, **what: Any) -> BulkOperation:
         return await self._client.drive(_start(_document(action, what), idempotency_key, self._policy))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
 from jobyard.client import bulk, dead_letters, queues, resources, schedules, workflows
 from jobyard.client.aio import AsyncDriver
 from jobyard.client.answers import Document
+from jobyard.client.batches import BatchItem
 from jobyard.client.effects import Flow
 from jobyard.client.job import AsyncJob, Job
 from jobyard.client.operations import Operations, settings
@@ -89,6 +90,11 @@ class Client:
         )
         return Job(self.drive(flow), self)
 
+    def submit_many(self, items: Iterable[Mapping[str, Any]]) -> list[BatchItem]:
+        """Submit many jobs, up to 1,000 a request; each item is a submit document, with `idempotency_key` if you have
+        one. The outcomes come in the same order: a refused item stops no other."""
+        return self.drive(self.operations.submit_many(items))
+
     def request(
         self,
         method: str,
@@ -166,6 +172,10 @@ class AsyncClient:
             tool, parameters=parameters, files=files, idempotency_key=idempotency_key, options=options
         )
         return AsyncJob(await self.drive(flow), self)
+
+    async def submit_many(self, items: Iterable[Mapping[str, Any]]) -> list[BatchItem]:
+        """As `Client.submit_many`."""
+        return await self.drive(self.operations.submit_many(items))
 
     async def request(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -12,11 +12,9 @@ from jobyard.client.answers import Document
 from jobyard.client.changing import given
 from jobyard.client.effects import Flow, Request
 from jobyard.client.models import JobData, convert
+from jobyard.client.part import AsyncPart, Part
 from jobyard.client.requests import segment
 from jobyard.client.retrying import Policy, call_json
-
-if TYPE_CHECKING:
-    from jobyard.client.clients import AsyncClient, Client
 
 LETTERS, MESSAGES = "/v1/dead-letters", "/v1/dead-messages"
 
@@ -82,11 +80,7 @@ def _act(path: str, verb: str, document: Mapping[str, Any], policy: Policy) -> F
     return (yield from changing.act(f"{path}/{verb}", policy, document=given(document), safe=False))
 
 
-class DeadLetters:
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._policy = client.operations.policy
-
+class DeadLetters(Part):
     def list(self, *, max_items: int | None = None, **filters: Any) -> Iterator[DeadLetter]:
         """Newest first. `state`: open (if not given), replayed, discarded or all; further those of `jobs.list`."""
         flow = jobs.pages(LETTERS, self._policy, params=filters, max_items=max_items)
@@ -108,12 +102,8 @@ class DeadLetters:
         return letter_of(self._client.drive(_act(_letter(job_id), "discard", {"note": note}, self._policy)))
 
 
-class AsyncDeadLetters:
+class AsyncDeadLetters(AsyncPart):
     """As `DeadLetters`."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        self._policy = client.operations.policy
 
     async def list(self, *, max_items: int | None = None, **filters: Any) -> AsyncIterator[DeadLetter]:
         flow = jobs.pages(LETTERS, self._policy, params=filters, max_items=max_items)
@@ -133,12 +123,8 @@ class AsyncDeadLetters:
         return letter_of(await self._client.drive(_act(_letter(job_id), "discard", {"note": note}, self._policy)))
 
 
-class DeadMessages:
+class DeadMessages(Part):
     """Records of the dead-letter topics; for operators."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._policy = client.operations.policy
 
     def list(
         self, *, topic: str | None = None, reason: str | None = None, max_items: int | None = None
@@ -162,12 +148,8 @@ class DeadMessages:
         return message_of(self._client.drive(_act(_message(message_id), "discard", {"note": note}, self._policy)))
 
 
-class AsyncDeadMessages:
+class AsyncDeadMessages(AsyncPart):
     """As `DeadMessages`."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        self._policy = client.operations.policy
 
     async def list(
         self, *, topic: str | None = None, reason: str | None = None, max_items: int | None = None

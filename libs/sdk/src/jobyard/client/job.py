@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jobyard.client.answers import Document
+from jobyard.client.changing import given
 from jobyard.client.models import TERMINAL, Event, JobData, JobError, JobResult, LogLine, Progress
 from jobyard.client.operations import data_of
 
@@ -105,6 +107,12 @@ class Job(JobView):
         body = None if parameters is None else {"parameters": parameters}
         return Job(self._client.drive(self._client.operations.act(self.id, "replay", body)), self._client)
 
+    def reschedule(self, *, run_at: datetime | str | None = None, delay_s: float | None = None) -> Job:
+        """Moves a job that waits for its time: to `run_at`, or to `delay_s` from now."""
+        body = given({"run_at": run_at, "delay_s": delay_s})
+        self._update(self._client.drive(self._client.operations.act(self.id, "reschedule", body)))
+        return self
+
     def follow(self, *, last_event_id: str | None = None) -> Iterator[Event]:
         """States, progress, log lines and the result as they happen; ends after `stream.end`. Survives cuts."""
         return self._client.iterate(self._client.operations.follow(self.id, last_event_id=last_event_id))
@@ -148,6 +156,12 @@ class AsyncJob(JobView):
         """A new job from this finished one, with other parameters if given."""
         body = None if parameters is None else {"parameters": parameters}
         return AsyncJob(await self._client.drive(self._client.operations.act(self.id, "replay", body)), self._client)
+
+    async def reschedule(self, *, run_at: datetime | str | None = None, delay_s: float | None = None) -> AsyncJob:
+        """Moves a job that waits for its time: to `run_at`, or to `delay_s` from now."""
+        body = given({"run_at": run_at, "delay_s": delay_s})
+        self._update(await self._client.drive(self._client.operations.act(self.id, "reschedule", body)))
+        return self
 
     def follow(self, *, last_event_id: str | None = None) -> AsyncIterator[Event]:
         """States, progress, log lines and the result as they happen; ends after `stream.end`. Survives cuts."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobyard.client import downloading, following, jobs, uploading
+from jobyard.client import batches, downloading, following, jobs, uploading
 from jobyard.client.answers import Document
 from jobyard.client.claim_check import claim_check
 from jobyard.client.config import Server, checked, find, state_path
@@ -65,6 +65,9 @@ class Operations:
         body = jobs.submit_body(tool, parameters=parameters, files=files, options=options)
         body = yield from claim_check(body, self._upload_parameters)
         return (yield from jobs.submit(body, self._policy, idempotency_key=idempotency_key))
+
+    def submit_many(self, items: Iterable[Mapping[str, Any]]) -> Flow[list[batches.BatchItem]]:
+        return batches.submit_many(items, self._policy)
 
     def _upload_parameters(self, path: Path) -> Flow[File]:
         document = yield from uploading.upload(

@@ -4,7 +4,7 @@ of one's own keys."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -13,11 +13,9 @@ from jobyard.client.answers import Document
 from jobyard.client.changing import given
 from jobyard.client.effects import Flow, Request
 from jobyard.client.models import convert
+from jobyard.client.part import AsyncPart, Part
 from jobyard.client.requests import body, segment
 from jobyard.client.retrying import Policy, call_json
-
-if TYPE_CHECKING:
-    from jobyard.client.clients import AsyncClient, Client
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -106,11 +104,7 @@ def _act(path: str, verb: str, policy: Policy) -> Flow[Document]:
     return (yield from changing.act(f"{path}/{verb}", policy, safe=True))
 
 
-class Queues:
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._policy = client.operations.policy
-
+class Queues(Part):
     def list(self) -> Iterator[Queue]:
         for row in self._client.iterate(jobs.pages("/v1/queues", self._policy, params={})):
             yield queue_of(row)
@@ -144,12 +138,8 @@ class Queues:
         self._client.drive(changing.delete(_route(tool), self._policy))
 
 
-class AsyncQueues:
+class AsyncQueues(AsyncPart):
     """As `Queues`."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        self._policy = client.operations.policy
 
     async def list(self) -> AsyncIterator[Queue]:
         async for row in self._client.iterate(jobs.pages("/v1/queues", self._policy, params={})):
@@ -181,12 +171,8 @@ class AsyncQueues:
         await self._client.drive(changing.delete(_route(tool), self._policy))
 
 
-class Limits:
+class Limits(Part):
     """Keys: `queue:…`, `tool:…`, `tenant:…` (operators), `key:…` and `fairness:…` (one's own)."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._policy = client.operations.policy
 
     def list(self, *, max_items: int | None = None) -> Iterator[Limit]:
         for row in self._client.iterate(jobs.pages("/v1/limits", self._policy, params={}, max_items=max_items)):
@@ -212,12 +198,8 @@ class Limits:
         self._client.drive(changing.delete(_limit(key), self._policy, if_match=if_match))
 
 
-class AsyncLimits:
+class AsyncLimits(AsyncPart):
     """As `Limits`."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        self._policy = client.operations.policy
 
     async def list(self, *, max_items: int | None = None) -> AsyncIterator[Limit]:
         flow = jobs.pages("/v1/limits", self._policy, params={}, max_items=max_items)
@@ -244,11 +226,7 @@ class AsyncLimits:
         await self._client.drive(changing.delete(_limit(key), self._policy, if_match=if_match))
 
 
-class Workers:
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._policy = client.operations.policy
-
+class Workers(Part):
     def list(self) -> Iterator[Worker]:
         for row in self._client.iterate(jobs.pages("/v1/workers", self._policy, params={})):
             yield worker_of(row)
@@ -264,12 +242,8 @@ class Workers:
         return worker_of(self._client.drive(_act(_worker(worker_id), "resume", self._policy)))
 
 
-class AsyncWorkers:
+class AsyncWorkers(AsyncPart):
     """As `Workers`."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        self._policy = client.operations.policy
 
     async def list(self) -> AsyncIterator[Worker]:
         async for row in self._client.iterate(jobs.pages("/v1/workers", self._policy, params={})):

@@ -24,7 +24,8 @@ class Jobs:
 
     def list(self, *, max_items: int | None = None, **filters: Any) -> Iterator[Job]:
         """Newest first, over all pages. Filters: `state`, `tool`, `queue`, `tag` (one or a list of them), `metadata`
-        (a mapping), `correlation_id`, `created_after`, `created_before`, `parent_id`; `limit` is the page size."""
+        (a mapping), `correlation_id`, `created_after`, `created_before`, `parent_id`, `schedule_id`,
+        `workflow_id` (a run); `limit` is the page size."""
         for row in self._client.iterate(self._client.operations.job_list(filters, max_items=max_items)):
             yield Job(row, self._client)
 

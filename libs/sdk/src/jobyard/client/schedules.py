@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -13,11 +13,9 @@ from jobyard.client.answers import Document
 from jobyard.client.changing import given
 from jobyard.client.effects import Flow, Request
 from jobyard.client.models import convert
+from jobyard.client.part import AsyncPart, Part
 from jobyard.client.requests import query, segment
 from jobyard.client.retrying import Policy, call_json
-
-if TYPE_CHECKING:
-    from jobyard.client.clients import AsyncClient, Client
 
 ALL = "/v1/schedules"
 
@@ -118,11 +116,7 @@ def _document(name: str, template: Mapping[str, Any], timing: Mapping[str, Any])
     return given({"name": name, "template": template, **timing})
 
 
-class Schedules:
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._policy = client.operations.policy
-
+class Schedules(Part):
     def create(
         self, name: str, template: Mapping[str, Any], *, idempotency_key: str | None = None, **timing: Any
     ) -> Schedule:
@@ -171,12 +165,8 @@ class Schedules:
             yield convert(row, Fire)
 
 
-class AsyncSchedules:
+class AsyncSchedules(AsyncPart):
     """As `Schedules`."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        self._policy = client.operations.policy
 
     async def create(
         self, name: str, template: Mapping[str, Any], *, idempotency_key: str | None = None, **timing: Any

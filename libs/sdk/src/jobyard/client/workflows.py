@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobyard.client import changing, jobs
 from jobyard.client.answers import Document
 from jobyard.client.changing import given
 from jobyard.client.effects import Flow, Request, emit, sleep
 from jobyard.client.models import convert
+from jobyard.client.part import AsyncPart, Part
 from jobyard.client.requests import query, segment
 from jobyard.client.retrying import Policy, call_json
 from jobyard.client.workflow_models import Run, RunStep, StoredWorkflow
 from jobyard.errors import InvalidArgument, WaitTimeout
 from jobyard.workflow import Workflow
-
-if TYPE_CHECKING:
-    from jobyard.client.clients import AsyncClient, Client
 
 ALL, RUNS = "/v1/workflows", "/v1/workflow-runs"
 STEPS_A_PAGE = 1000
@@ -99,11 +97,7 @@ def _wait(run_id: str, timeout_s: float | None, policy: Policy) -> Flow[Run]:
         pause = min(pause * 1.5, _LONGEST_PAUSE_S)
 
 
-class Workflows:
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._policy = client.operations.policy
-
+class Workflows(Part):
     def put(self, workflow: Workflow | Mapping[str, Any]) -> StoredWorkflow:
         """Store a workflow, or a new version of its name; the same graph again makes none."""
         return self._client.drive(_put(workflow, self._policy))
@@ -122,11 +116,7 @@ class Workflows:
         self._client.drive(changing.delete(f"{ALL}/{segment(workflow_id, what='a workflow id')}", self._policy))
 
 
-class Runs:
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._policy = client.operations.policy
-
+class Runs(Part):
     def start(
         self,
         workflow: Workflow | Mapping[str, Any] | str,
@@ -177,12 +167,8 @@ class Runs:
         return self._client.drive(_steer(run_id, "replay", given({"input": input}), self._policy))
 
 
-class AsyncWorkflows:
+class AsyncWorkflows(AsyncPart):
     """As `Workflows`."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        self._policy = client.operations.policy
 
     async def put(self, workflow: Workflow | Mapping[str, Any]) -> StoredWorkflow:
         return await self._client.drive(_put(workflow, self._policy))
@@ -199,12 +185,8 @@ class AsyncWorkflows:
         await self._client.drive(changing.delete(f"{ALL}/{segment(workflow_id, what='a workflow id')}", self._policy))
 
 
-class AsyncRuns:
+class AsyncRuns(AsyncPart):
     """As `Runs`."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        self._policy = client.operations.policy
 
     async def start(
         self,

@@ -178,6 +178,53 @@ def test_jobs_in_all_their_aspects(call: Any, logged_in: FakeYard) -> None:
     assert job_id in call("jobs", "list").stdout
 
 
+def test_many_submits_from_a_file(call: Any, logged_in: FakeYard, own_place: Path) -> None:
+    lines = own_place / "jobs.ndjson"
+    lines.write_text('{"tool": "test.echo", "parameters": {"value": 1}}\n\n{"tool": "gone"}\n{"tool": "test.echo"}\n')
+    done = call("jobs", "submit", str(lines))
+    first, refused, last = done.stdout.split()
+    assert (done.code, refused) == (3, "-") and "item 1: unknown_tool" in done.stderr
+    assert {first, last} == set(logged_in.yard.jobs)
+    listed = own_place / "jobs.json"
+    listed.write_text('[{"tool": "test.echo"}]')
+    found = call("jobs", "submit", str(listed), "--json")
+    assert (found.code, found.document["accepted"], found.document["rejected"]) == (0, 1, 0)
+    for content in ("", "[]", "{", '{"tools": 1}', "[1]", "\x00"):
+        lines.write_text(content)
+        assert call("jobs", "submit", str(lines)).code == 2
+
+
+def test_a_job_is_moved(call: Any, logged_in: FakeYard) -> None:
+    job_id = call("run", "test.echo", "-p", "value=1", "--detach", "--json").document["id"]
+    moved = call("jobs", "reschedule", job_id, "--run-at", "2031-01-01T00:00:00Z", "--json").document
+    assert moved["run_at"] == "2031-01-01T00:00:00Z"
+    assert call("jobs", "reschedule", job_id).code == 2
+    assert call("jobs", "reschedule", job_id, "--delay", "5m", "--run-at", "2031-01-01T00:00:00Z").code == 2
+
+
+def test_lists_are_narrowed_by_run_parent_and_time(call: Any, logged_in: FakeYard) -> None:
+    since = ["--created-after", "2026-01-01T00:00:00Z", "--created-before", "2027-01-01T00:00:00+01:00"]
+    assert call("jobs", "list", "--run", "wfr_1", "--schedule", "sch_1", "--parent", "job_1", *since).code == 0
+    assert call("jobs", "list", "--created-after", "yesterday").code == 2
+    assert call("bulk", "start", "cancel", "--created-before", "2026-01-01").code == 2
+
+
+def test_run_takes_every_member_of_a_submit(call: Any, logged_in: FakeYard) -> None:
+    given = ["--soft-timeout", "4m", "--timeout", "5m", "--deadline", "2031-01-01T00:00:00Z", "--max-attempts", "4"]
+    given += ["--retry", "backoff=fixed", "--retry", "base_s=2.5", "--retry", "non_retryable=a,b"]
+    given += ["--fairness-key", "f", "--concurrency-key", "c", "--callback-url", "https://example.org/x"]
+    call("run", "test.echo", "-p", "value=1", "--detach", *given)
+    (sent,) = logged_in.yard.submitted
+    assert {name: sent[name] for name in ("soft_timeout_s", "deadline_at", "fairness_key", "concurrency_key")} == {
+        "soft_timeout_s": 240,
+        "deadline_at": "2031-01-01T00:00:00Z",
+        "fairness_key": "f",
+        "concurrency_key": "c",
+    }
+    assert sent["retry"] == {"backoff": "fixed", "base_s": 2.5, "non_retryable": ["a", "b"], "max_attempts": 4}
+    assert sent["callback_url"] == "https://example.org/x"
+
+
 def test_files_up_and_down(call: Any, logged_in: FakeYard) -> None:
     content = os.urandom(100_000)
     Path("up.bin").write_bytes(content)

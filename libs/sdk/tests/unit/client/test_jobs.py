@@ -208,3 +208,20 @@ def test_a_key_of_the_environment_goes_only_to_its_own_server(fake: FakeYard, mo
         client.system()
     (headers,) = fake.requests("GET", "/v1/system")
     assert "authorization" not in headers
+
+
+def test_many_submits_are_cut_into_requests_and_keep_their_places(client: Client, fake: FakeYard) -> None:
+    fake.fail("POST", "/v1/job-batches", "lose", times=1)
+    items = [{"tool": "test.echo" if n % 500 else "gone", "parameters": {"value": n}} for n in range(1_201)]
+    found = client.submit_many(items)
+    assert [item.index for item in found] == list(range(1_201))
+    assert [item.index for item in found if not item.accepted] == [0, 500, 1000]
+    assert found[0].problem is not None and found[0].problem["code"] == "unknown_tool"
+    assert len(fake.yard.jobs) == 1_198, "the lost answer was asked for again, and made no second job"
+    assert client.jobs.get(str(found[7].job_id)).document["parameters"] == {"value": 7}
+
+
+def test_what_is_no_submit_is_said_before_anything_is_sent(client: Client, fake: FakeYard) -> None:
+    with pytest.raises(errors.InvalidArgument, match="item 1"):
+        client.submit_many([{"tool": "test.echo"}, {"parameters": {}}])
+    assert fake.requests("POST", "/v1/job-batches") == []

@@ -20,6 +20,7 @@ class RunMemory:
     plans: OrderedDict[str, tuple[Plan, object]] = field(default_factory=OrderedDict)
     tools: tuple[ToolDefinition, ...] = ()
     alive: frozenset[str] = frozenset()
+    routes: dict[str, str] = field(default_factory=dict)
     tools_until: float = float("-inf")
 
     def plan(self, run_id: str) -> tuple[Plan, object] | None:

@@ -167,6 +167,17 @@ def judge(overlap: Overlap, fires: Sequence[datetime], *, unfinished: bool, wait
             assert_never(overlap)
 
 
+def held(verdicts: Sequence[Verdict], *, waiting: int) -> list[Verdict]:
+    """The same fires while their queue is full: what would start waits for room, as far as more may wait."""
+    found: list[Verdict] = []
+    for verdict in verdicts:
+        waits = waiting + sum(one.outcome is FireOutcome.WAITING for one in found) < MAX_WAITING
+        if verdict.outcome is FireOutcome.STARTED:
+            verdict = Verdict(FireOutcome.WAITING if waits else FireOutcome.SKIPPED, "queue_full")
+        found.append(verdict)
+    return found
+
+
 def _queue(count: int, *, busy: bool, waiting: int) -> list[Verdict]:
     found = [] if busy or not count else [STARTED]
     places = max(0, min(count - len(found), MAX_WAITING - waiting))

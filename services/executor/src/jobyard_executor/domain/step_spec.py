@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 import msgspec
 from jobyard_common.contracts.jobs import EMPTY_OBJECT, JobSpec, Retry
@@ -26,7 +27,13 @@ def pinned(text: str, definitions: Iterable[ToolDefinition], *, alive: frozenset
 
 
 def step_spec(
-    step: Step, definition: ToolDefinition | None, *, parameters: msgspec.Raw, files: dict[str, str], now: datetime
+    step: Step,
+    definition: ToolDefinition | None,
+    *,
+    parameters: msgspec.Raw,
+    files: dict[str, str],
+    now: datetime,
+    routes: Mapping[str, str] = MappingProxyType({}),
 ) -> JobSpec:
     """Defaults filled in: the tool's first, then the platform's. Without a definition the job is born `rejected`."""
     if definition is None:
@@ -42,7 +49,7 @@ def step_spec(
         timeout_s=timeout_s,
         parameters=parameters,
         files=files,
-        queue=step.queue or definition.queue,
+        queue=queue_of(step, definition, routes),
         priority=step.priority or 5,
         run_at=milliseconds(now + timedelta(seconds=step.delay_s)) if step.delay_s else None,
         ttl_s=step.ttl_s,
@@ -53,6 +60,11 @@ def step_spec(
         tags=step.tags,
         metadata=step.metadata or EMPTY_OBJECT,
     )
+
+
+def queue_of(step: Step, definition: ToolDefinition, routes: Mapping[str, str]) -> str:
+    """The step's own, else that of a route, else the tool's."""
+    return step.queue or routes.get(definition.name) or definition.queue
 
 
 def _retry(step: Step, definition: ToolDefinition) -> Retry:

@@ -88,8 +88,10 @@ class Advance:
         given: object,
         *,
         apart: bool = False,
+        closed: frozenset[int] = frozenset(),
     ) -> None:
-        """`apart`: the transaction does nothing else, so nobody waits while a long list is laid out."""
+        """`apart`: the transaction does nothing else, so nobody waits while a long list is laid out. Steps in `closed`
+        begin no job: there is no room for more of them in their queues."""
         self._engine = engine
         self._connection = connection
         self.run = run
@@ -101,8 +103,14 @@ class Advance:
         self._values = Values(connection, run.run_id, plan, given, known=self.rows)
         self._births = Births(engine, connection, run, plan, values=self._values, apart=apart)
         self._whole = False
+        self._closed = closed
         self.later = False
         """Whether something is left for another page."""
+
+    @property
+    def born(self) -> list[str]:
+        """The queues of the jobs that it made."""
+        return [one.command.spec.queue for one in self._births.submits]
 
     @property
     def cancelling(self) -> bool:
@@ -143,7 +151,7 @@ class Advance:
 
     async def take_due(self, *, limit: int) -> None:
         """Steps that were left for later."""
-        rows = await runs.due_steps(self._connection, self.run.run_id, limit=limit)
+        rows = await runs.due_steps(self._connection, self.run.run_id, limit=limit, but=self._closed)
         self._due += [self.rows.setdefault(no, row).no for no, row in rows.items()]
         self.later = len(rows) == limit
 
@@ -199,7 +207,7 @@ class Advance:
 
     async def _begin(self, room: int) -> None:
         """Begin what is due, as far as there is room."""
-        due, self._due = [self.rows[no] for no in self._due], []
+        due, self._due = [self.rows[no] for no in self._due if no not in self._closed], []
         if not due:
             return
         for row in due:
@@ -217,7 +225,7 @@ class Advance:
         if room <= 0:
             self.later = True
             return
-        found = await self._connection.fetch(runs.DUE_ITEMS, self.run.run_id, room)
+        found = await self._connection.fetch(runs.DUE_ITEMS, self.run.run_id, room, list(self._closed))
         await self._load({row["no"] for row in found})
         await self._births.begin_items(self.rows, [(row["no"], row["n"], row["value"]) for row in found])
         self._fan_in({row["no"] for row in found})

@@ -62,7 +62,7 @@ def _born(engine: Engine, parent: Job, child: ChildJob, *, now: datetime) -> Sub
         tenant=parent.tenant,
         actor=_actor(parent.actor),
         accepted_at=now,
-        spec=step_spec(step, definition, parameters=body.parameters, files=files, now=now),
+        spec=step_spec(step, definition, parameters=body.parameters, files=files, now=now, routes=memory.routes),
         parent_id=parent.job_id,
     )
     return Submitted(command, parent.correlation_id, parent.run_trace or parent.traceparent, made_by="child")

@@ -145,7 +145,14 @@ class Births:
         if definition is None:
             raise Refused("unknown_tool", f"No executor knows the tool {step.tool}.")
         job_id = new_id("job", cell=self._engine.cell)
-        spec = step_spec(step, definition, parameters=self._parameters(no, lookup), files=_files(step, lookup), now=now)
+        spec = step_spec(
+            step,
+            definition,
+            parameters=self._parameters(no, lookup),
+            files=_files(step, lookup),
+            now=now,
+            routes=memory.routes,
+        )
         command = SubmitJob(
             command_id=f"cmd_{job_id[4:]}",
             job_id=job_id,
@@ -183,6 +190,7 @@ async def know_tools(engine: Engine, connection: Connection) -> None:
         return
     memory.tools = await workflow_tools.definitions(connection)
     memory.alive = await workflow_tools.alive(connection)
+    memory.routes = await workflow_tools.routes(connection)
     memory.tools_until = now + TOOLS_S
 
 

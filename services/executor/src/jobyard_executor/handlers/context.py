@@ -18,6 +18,7 @@ from jobyard_executor.domain.flow import FlowMeter
 from jobyard_executor.domain.job import Job
 from jobyard_executor.domain.newborn import Newborns
 from jobyard_executor.domain.run_memory import RunMemory
+from jobyard_executor.handlers.room import Room
 from jobyard_executor.store.write import Keep, Write
 
 SYSTEM = msgspec.json.encode(Actor(ActorKind.SYSTEM, "executor")).decode()
@@ -50,6 +51,7 @@ class Engine:
     wake_runs: Callable[[], None] = nothing
     advance_runs: Callable[[Engine, Connection, Sequence[Job]], Awaitable[bool]] = no_runs
     run_memory: RunMemory = field(default_factory=RunMemory)
+    room: Room = field(default_factory=Room)
     newborns: Newborns = field(default_factory=Newborns)
     started: int = 0
     """Attempts since this process began."""

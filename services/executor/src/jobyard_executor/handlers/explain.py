@@ -95,7 +95,8 @@ async def _limits(connection: Any, job: Job, lane: Lane, now: datetime) -> list[
             kind, _, rest = name.partition(":")
             held = await limits.holders(connection, job.tenant, kind=kind, name=rest, limit=MOST_HOLDERS)
             by = f", held by {', '.join(row['job_id'] for row in held)}" if held else ""
-            found.append(_wait("limit", f"{state.used} of {state.n} jobs under the limit {name} run already{by}."))
+            run = f"{state.used} of {state.n} jobs under the limit {name} run already{by}."
+            found.append(_wait("limit", run if state.n else f"The limit {name} is 0: nothing starts under it{by}."))
         if state.starts is not None and state.starts <= 0:
             until = now + timedelta(seconds=state.wait_s or 0.0)
             found.append(_wait("rate", f"The rate of {name} is used up for the moment.", until=until))
@@ -108,10 +109,12 @@ async def _turn(connection: Any, job: Job, lane: str, sort_at: datetime) -> list
     ahead = await connection.fetchval(reading.AHEAD, lane, sort_at, job.job_id)
     if ahead:
         many = "at least " if ahead >= MOST_AHEAD else ""
-        found.append(_wait("turn", f"{many}{ahead:,} jobs of the same kind come first."))
+        jobs = "1 job of the same kind comes" if ahead == 1 else f"{ahead:,} jobs of the same kind come"
+        found.append(_wait("turn", f"{many}{jobs} first."))
     flows = {row.flow for row in await claiming.lanes(connection, queues=[parse(lane).queue], lanes=1)}
     others = len(flows - {flow_of(lane)})
     if others:
         many = "at least " if len(flows) >= claiming.MAX_FLOWS else ""
-        found.append(_wait("fairness", f"It shares the queue's turns with {many}{others} other fairness keys."))
+        keys = "1 other fairness key" if others == 1 else f"{others} other fairness keys"
+        found.append(_wait("fairness", f"It shares the queue's turns with {many}{keys}."))
     return found

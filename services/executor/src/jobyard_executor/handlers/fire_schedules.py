@@ -30,8 +30,10 @@ from jobyard_executor.domain.schedule import (
     Schedule,
     Verdict,
     due,
+    held,
     judge,
 )
+from jobyard_executor.handlers.bear_steps import know_tools
 from jobyard_executor.handlers.context import Engine
 from jobyard_executor.handlers.orders import Order, apply_orders
 from jobyard_executor.handlers.submit import Submitted, submit_jobs
@@ -82,14 +84,17 @@ def _give_up(firing: Firing, schedule: Schedule, reason: str) -> None:
 
 async def _fire_batch(engine: Engine, pool: asyncpg.Pool, *, limit: int) -> int:
     now = engine.clock.now()
+    await engine.room.look()
     async with pool.acquire() as connection, connection.transaction():
         taken = await store.take_due(connection, now=now, limit=limit)
         if not taken:
             return 0
+        await know_tools(engine, connection)
         ids = [schedule.id for schedule in taken if schedule.overlap is not Overlap.ALLOW]
         busy = await store.unfinished(connection, ids) if ids else {}
-        waiting = await store.waiting(connection, ids) if ids else {}
         firing, done = Firing(engine, now=now), []
+        counted = ids if all(engine.room.wide(one.tenant, 1) for one in taken) else [one.id for one in taken]
+        waiting = await store.waiting(connection, counted) if counted else {}
         for schedule in taken:
             if firing.full:
                 break
@@ -110,6 +115,8 @@ def _fire(firing: Firing, schedule: Schedule, busy: Sequence[str], waiting: int)
         _give_up(firing, schedule, str(error))
         return
     verdicts = judge(schedule.overlap, found.fires, unfinished=bool(busy), waiting=waiting)
+    if firing.is_full(schedule):
+        verdicts = held(verdicts, waiting=waiting)
     if found.missed is not None:
         firing.missed(schedule, *found.missed)
     for fire_at, verdict in zip(found.fires, verdicts, strict=True):
@@ -119,11 +126,14 @@ def _fire(firing: Firing, schedule: Schedule, busy: Sequence[str], waiting: int)
 
 
 async def start_waiting(engine: Engine, pool: asyncpg.Pool) -> int:
-    """Start fires whose turn has come: the earlier job has ended, or a backfill may run at once. Returns how many."""
+    """Start fires whose turn has come: the earlier job has ended, or a backfill may run at once, and there is room in
+    their queue. Returns how many."""
+    await engine.room.look()
     async with pool.acquire() as connection, connection.transaction():
         taken = await store.take_waiting(connection, limit=BATCH)
         if not taken:
             return 0
+        await know_tools(engine, connection)
         ids = [schedule.id for schedule in taken]
         busy = await store.unfinished(connection, ids)
         turns = await store.turns(connection, ids, limit=MAX_JOBS // 10)
@@ -134,6 +144,8 @@ async def start_waiting(engine: Engine, pool: asyncpg.Pool) -> int:
             at_once = [turn for turn in rows if turn.overlap is Overlap.ALLOW]
             in_turn = [] if busy.get(schedule.id) or at_once else rows[:1]
             for turn in [] if firing.full else at_once + in_turn:
+                if firing.is_full(schedule):
+                    break
                 firing.add(schedule, turn.fire_at, FireKind(turn.kind), STARTED, overlap=turn.overlap)
         stops = await firing.apply(connection)
         await store.advance(connection, taken)
@@ -147,6 +159,12 @@ def after_commit(engine: Engine, stops: Sequence[tuple[str, int]]) -> None:
         engine.stop_running(job_id, fence)
     engine.wake_claim()
     engine.wake_relay()
+
+
+class _Template(msgspec.Struct):
+    """What a fire must know of the template beside its spec."""
+
+    queue: str | None = None
 
 
 class Firing:
@@ -168,6 +186,15 @@ class Firing:
     def full(self) -> bool:
         return len(self._births) >= MAX_JOBS
 
+    def is_full(self, schedule: Schedule) -> bool:
+        """Whether the queue of its jobs takes no more of them; an unreadable template fails elsewhere."""
+        if self._engine.room.wide(schedule.tenant, 1):
+            return False
+        try:
+            return self._engine.room.full(schedule.tenant, self.spec(schedule).queue) is not None
+        except WireError:
+            return False
+
     def add(
         self,
         schedule: Schedule,
@@ -182,7 +209,9 @@ class Firing:
         job_id, rule = None, overlap or schedule.overlap
         if verdict.outcome is FireOutcome.STARTED:
             job_id = schedule.job_id(fire_at, cell=self._engine.cell)
-            self._births.append(self._birth(schedule, fire_at, job_id))
+            birth = self._birth(schedule, fire_at, job_id)
+            self._births.append(birth)
+            self._engine.room.take(schedule.tenant, [birth.command.spec.queue])
             for other in replaced if verdict.replaces else ():
                 self._cancels[other] = self._cancel(schedule, fire_at, other)
         open_ = job_id is not None and rule is not Overlap.ALLOW
@@ -220,8 +249,17 @@ class Firing:
         """Raises WireError."""
         found = self._specs.get(schedule.id)
         if found is None:
-            found = self._specs[schedule.id] = decode(JobSpec, schedule.spec.encode())
+            found = decode(JobSpec, schedule.spec.encode())
+            if msgspec.json.decode(schedule.template, type=_Template).queue is None:
+                found = msgspec.structs.replace(found, queue=self._queue_of(found))
+            self._specs[schedule.id] = found
         return found
+
+    def _queue_of(self, spec: JobSpec) -> str:
+        """Of a tool whose template names none: as things stand now, not when the schedule was made."""
+        memory = self._engine.run_memory
+        own = next((one.queue for one in memory.tools if one.key == f"{spec.tool}@{spec.tool_version}"), spec.queue)
+        return memory.routes.get(spec.tool, own)
 
     def _birth(self, schedule: Schedule, fire_at: datetime, job_id: str) -> Submitted:
         spec = self.spec(schedule)

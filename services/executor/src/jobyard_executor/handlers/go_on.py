@@ -21,6 +21,7 @@ from jobyard_executor.handlers.children import resolve_children
 from jobyard_executor.handlers.context import Engine
 from jobyard_executor.handlers.move import move
 from jobyard_executor.handlers.start_runs import Again
+from jobyard_executor.handlers.step_room import look_again, step_room
 from jobyard_executor.store import jobs, runs, workflows
 
 PAGE = 500
@@ -39,6 +40,7 @@ async def go_on(engine: Engine, pool: asyncpg.Pool) -> bool:
     """Go on with the run that waits longest; False if none waits."""
     stops: list[tuple[str, int]] = []
     run_id: str | None = None
+    await engine.room.look()
     try:
         async with pool.acquire() as connection, connection.transaction():
             run_id = await connection.fetchval(runs.NEXT_TODO)
@@ -83,15 +85,26 @@ async def _go_on(engine: Engine, connection: Connection, run_id: str, stops: lis
     elif run.steps == 0:
         await _end_unstarted(engine, connection, run, state=RunState.CANCELLED)
     else:
-        advance = Advance(engine, connection, run, *await plan_of(engine, connection, run_id), apart=True)
+        plan, given = await plan_of(engine, connection, run_id)
+        room, closed = await step_room(engine, connection, run.tenant, plan, page=PAGE)
+        advance = Advance(engine, connection, run, plan, given, apart=True, closed=closed)
         if advance.cancelling:
             await advance.cancel_waiting()
         else:
             await advance.take_due(limit=PAGE)
-            await advance.begin_items(room=PAGE)
-        await advance.close(room=PAGE)
+            await advance.begin_items(room=room)
+        await _close(engine, connection, advance, room=room, closed=closed)
         if advance.cancelling and run.jobs_open:
             await _look_again(connection, run_id)
+
+
+async def _close(
+    engine: Engine, connection: Connection, advance: Advance, *, room: int, closed: frozenset[int]
+) -> None:
+    await advance.close(room=room)
+    engine.room.take(advance.run.tenant, advance.born)
+    if advance.run.state is RunState.RUNNING:
+        await look_again(connection, advance.run.run_id, closed)
 
 
 async def _look_again(connection: Connection, run_id: str) -> None:
@@ -136,9 +149,11 @@ async def _begin(engine: Engine, connection: Connection, run: runs.Run) -> None:
     run.state, run.started_at = RunState.RUNNING, max(engine.clock.now(), run.created_at)
     run.steps = len(rows)
     run.steps_open = sum(row.state is not StepState.SUCCEEDED for row in rows.values())
-    advance = Advance(engine, connection, run, plan, given, apart=True)
+    room, closed = await step_room(engine, connection, run.tenant, plan, page=PAGE)
+    advance = Advance(engine, connection, run, plan, given, apart=True, closed=closed)
     advance.lay_out(rows)
-    await advance.close(room=PAGE)
+    advance.later = any(row.state is StepState.ACTIVE for row in rows.values())
+    await _close(engine, connection, advance, room=room, closed=closed)
 
 
 async def _read(connection: Connection, run: runs.Run) -> tuple[Plan, object]:
@@ -190,12 +205,31 @@ async def _keep(connection: Connection, run: runs.Run, plan: Plan, rows: dict[in
         named = [no for no in rows if no not in before or before[no].state is not StepState.SUCCEEDED]
     anew = plan.after(named)
     kept = [no for no, row in before.items() if no not in anew and row.state is StepState.SUCCEEDED]
+    halves = await _halves(connection, run, plan, before, named) if again.items and not again.steps else {}
     for no in kept:
         rows[no] = msgspec.structs.replace(before[no], reason="kept")
     for no in kept:
         for child, _ in plan.children[no]:
             rows[child].pending -= rows[child].state is StepState.WAITING
+    for no, (good, total) in halves.items():
+        rows[no] = StepRow(no, StepState.ACTIVE, pending=0, total=total, open=total - good)
+        run.jobs += total - good
+        run.jobs_open += total - good
     await connection.execute(runs.COPY_ITEMS, run.run_id, run.origin_id, kept)
+    await connection.execute(runs.COPY_HALF, run.run_id, run.origin_id, list(halves))
+
+
+async def _halves(
+    connection: Connection, run: runs.Run, plan: Plan, before: dict[int, StepRow], named: list[int]
+) -> dict[int, tuple[int, int]]:
+    """Lists that failed in some items only, and whose parents are kept: (succeeded, all) of each."""
+    behind = plan.after(child for no in named for child, _ in plan.children[no])
+    failed = [
+        no for no in named
+        if no not in behind and no in before and before[no].total and before[no].state is not StepState.SKIPPED
+    ]  # fmt: skip
+    found = await connection.fetch(runs.GOOD_ITEMS, run.origin_id, failed)
+    return {no: (good, total) for no, good, total in found if 0 < good < total}
 
 
 async def _end_unstarted(engine: Engine, connection: Connection, run: runs.Run, *, state: RunState) -> None:

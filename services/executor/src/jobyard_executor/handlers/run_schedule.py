@@ -15,6 +15,7 @@ from jobyard_common.http.problems import FieldError, Problem
 from jobyard_common.messaging import outbox
 
 from jobyard_executor.domain.schedule import FireKind, FireOutcome, Schedule, Verdict, judge, upcoming
+from jobyard_executor.handlers.bear_steps import know_tools
 from jobyard_executor.handlers.context import Engine
 from jobyard_executor.handlers.fire_schedules import Firing
 from jobyard_executor.handlers.put_schedule import locked
@@ -64,6 +65,7 @@ async def trigger(
     busy = (await store.unfinished(connection, [schedule_id])).get(schedule_id, [])
     waiting = (await store.waiting(connection, [schedule_id])).get(schedule_id, 0)
     verdict = judge(overlap, [fire_at], unfinished=bool(busy), waiting=waiting)[0]
+    await know_tools(engine, connection)
     firing = Firing(engine, now=engine.clock.now())
     fire = firing.add(schedule, fire_at, FireKind.TRIGGER, verdict, overlap=overlap, replaced=busy)
     stops = await firing.apply(connection)
@@ -96,6 +98,7 @@ async def backfill(
     found = Backfill(len(todo), todo[:SHOWN], len(taken))
     if body.dry_run or not todo:
         return found
+    await know_tools(engine, connection)
     firing = Firing(engine, now=now)
     last = (schedule.last_fire_at, schedule.last_outcome, schedule.last_job_id)
     for moment in todo:

@@ -24,10 +24,12 @@ WRONG_STEPS = "validation_failed"
 
 
 class Again(msgspec.Struct):
-    """Which steps a run repeats of its origin; none means those that did not succeed."""
+    """Which steps a run repeats of its origin; none means those that did not succeed. `items` says that a list keeps
+    the items that did: its input is the same."""
 
     steps: tuple[str, ...] = ()
     whole: bool = False
+    items: bool = False
 
 
 class RunOrder(msgspec.Struct):
@@ -127,7 +129,7 @@ async def _retry(connection: Connection, order: RunOrder, command: RetryRun) -> 
     run.workflow_id, run.name, run.version = origin.workflow_id, origin.name, origin.version
     run.correlation_id = origin.correlation_id
     run.origin_id = origin.run_id
-    run.again = _encode(Again(command.steps, command.whole)).decode()
+    run.again = _encode(Again(command.steps, command.whole, items=command.input is None)).decode()
     if command.input is not None:
         given = bytes(command.input).decode()
     await runs.insert(connection, run, graph=graph, given=given)

@@ -9,7 +9,7 @@ import msgspec
 from jobyard_common.contracts import workflows as flow
 from jobyard_common.contracts.ids import new_id
 from jobyard_common.testing.eventually import eventually
-from jobyard_executor.domain.assignment import Verdict
+from jobyard_executor.domain.assignment import Assignment, Failure, Outcome, Verdict
 from jobyard_executor.handlers.advance_runs import advance_runs
 from jobyard_executor.handlers.go_on import go_on
 from jobyard_executor.handlers.sweep_runs import forget_runs, sweep_runs
@@ -109,6 +109,56 @@ def test_retry_keeps_what_succeeded(flows: Scenario) -> None:
         assert await all_.run(wrong.new_run_id) is None
 
     flows(scenario)
+
+
+def test_retry_of_a_list_repeats_only_the_items_that_failed(play: Play) -> None:
+    broken = {"2", "4"}
+    ran: list[str] = []
+
+    def flaky(assignment: Assignment) -> Outcome:
+        item = bytes(assignment.parameters).decode()
+        ran.append(item)
+        if any(f'"n":{one}' in item for one in broken):
+            return ended(assignment, Verdict.ERROR, failure=Failure("broken", "It broke.", retryable=False))
+        return ended(assignment, value=bytes(assignment.parameters))
+
+    async def scenario(bench: Any) -> None:
+        all_ = await Flows(bench).open()
+        await bench.work(ScriptedRunner(flaky))
+        try:
+            steps = [
+                step("each", for_each="${input.list}", parameters={"n": "${item}"}),
+                step("sum", "each", parameters={"all": "${steps.each.result}"}),
+            ]
+            first = await all_.start(steps, {"list": [1, 2, 3, 4, 5]})
+            assert (await all_.until_ended(first))["state"] == "failed"
+
+            def retry(origin: str, **more: Any) -> flow.RetryRun:
+                return flow.RetryRun(new_id("cmd"), origin, TENANT, ACTOR, new_id("wfr"), bench.clock.now(), **more)
+
+            broken.discard("2")
+            ran.clear()
+            second = retry(first)
+            await all_.apply(second)
+            row = await all_.until_ended(second.new_run_id)
+            assert (row["state"], row["jobs"], sorted(ran)) == ("failed", 2, ['{"n":2}', '{"n":4}'])
+            broken.clear()
+            ran.clear()
+            third = retry(second.new_run_id)
+            await all_.apply(third)
+            row = await all_.until_ended(third.new_run_id)
+            assert (row["state"], row["jobs"], row["jobs_open"], row["steps_open"]) == ("succeeded", 2, 0, 0)
+            assert ran[0] == '{"n":4}' and len(ran) == 2
+            assert await all_.value(third.new_run_id, "sum") == {"all": [{"n": n} for n in (1, 2, 3, 4, 5)]}
+            whole_list = retry(first, steps=("each",))
+            other_input = retry(first, input=msgspec.Raw(b'{"list": [7, 8]}'))
+            await all_.apply(whole_list, other_input)
+            assert (await all_.until_ended(whole_list.new_run_id))["jobs"] == 6, "a step that was named runs as a whole"
+            assert (await all_.until_ended(other_input.new_run_id))["jobs"] == 3, "another input is another list"
+        finally:
+            await all_.close()
+
+    play(scenario)
 
 
 def test_the_sweeper_takes_in_an_end_that_was_missed(play: Play) -> None:

@@ -8,15 +8,25 @@ import typer
 
 from jobyard.cli import arguments, listing, session
 from jobyard.cli.codes import UsageError
-from jobyard.cli.commands.run import moment
-from jobyard.cli.options import Cursor, Every, Json, Limit
+from jobyard.cli.commands.run import created, moment
+from jobyard.cli.options import (
+    CreatedAfter,
+    CreatedBefore,
+    Cursor,
+    Every,
+    Json,
+    Limit,
+    ParentId,
+    RunId,
+    ScheduleId,
+)
 from jobyard.cli.output import Output
 
 app = typer.Typer(help="Cancel, retry, replay, reschedule or discard many jobs at once.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="OPERATION", help="The id of a bulk operation, blk_….")]
 _FACTS = (
-    "id", "action", "state", "matched", "seen", "done", "refused", "refused_sample", "rate_per_s", "note",
+    "id", "action", "state", "matched", "seen", "done", "refused", "refused_sample", "waits_for", "rate_per_s", "note",
     "created_at", "finished_at",
 )  # fmt: skip
 _ROW = ("id", "action", "state", "matched", "done", "created_at")
@@ -32,8 +42,11 @@ def start(
     tag: Annotated[list[str], typer.Option("--tag", help="May be repeated: all of them.")] = [],  # noqa: B006
     metadata: Annotated[list[str], typer.Option("--metadata", metavar="NAME=VALUE")] = [],  # noqa: B006
     correlation: Annotated[str | None, typer.Option("--correlation", help="A correlation id.")] = None,
-    after: Annotated[str | None, typer.Option("--created-after", help="RFC 3339 with zone.")] = None,
-    before: Annotated[str | None, typer.Option("--created-before", help="RFC 3339 with zone.")] = None,
+    schedule: ScheduleId = None,
+    run: RunId = None,
+    parent: ParentId = None,
+    after: CreatedAfter = None,
+    before: CreatedBefore = None,
     dead: Annotated[bool, typer.Option("--dead", help="Only open dead letters.")] = False,
     rate: Annotated[float | None, typer.Option("--rate", help="At most so many jobs a second.")] = None,
     run_at: Annotated[str | None, typer.Option("--run-at", help="For reschedule: RFC 3339 with zone.")] = None,
@@ -44,11 +57,8 @@ def start(
 ) -> None:
     """Start a bulk operation over the jobs that a filter finds, or over the ids given."""
     found: dict[str, Any] = {"state": state, "tool": tool, "queue": queue, "tag": tag}
-    found |= {"metadata": arguments.metadata(metadata), "correlation_id": correlation}
-    found |= {
-        "created_after": moment(after, option="--created-after"),
-        "created_before": moment(before, option="--created-before"),
-    }
+    found |= {"metadata": arguments.metadata(metadata), "correlation_id": correlation, "schedule_id": schedule}
+    found |= {"workflow_id": run, "parent_id": parent, **created(after, before)}
     chosen = {name: value for name, value in found.items() if value}
     if bool(ids) == bool(chosen or dead):
         raise UsageError("name jobs, or filter by --state, --tool, --queue, --tag, --metadata, … or --dead")

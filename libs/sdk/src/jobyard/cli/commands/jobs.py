@@ -7,9 +7,22 @@ from typing import Annotated, Any
 import typer
 
 from jobyard.cli import arguments, listing, live, results, session
-from jobyard.cli.codes import ExitCode
-from jobyard.cli.commands.run import job_summary
-from jobyard.cli.options import Cursor, Download, Every, JobId, Json, Limit, Parameters
+from jobyard.cli.codes import ExitCode, UsageError
+from jobyard.cli.commands.run import created, job_summary, moment
+from jobyard.cli.options import (
+    CreatedAfter,
+    CreatedBefore,
+    Cursor,
+    Download,
+    Every,
+    JobId,
+    Json,
+    Limit,
+    Parameters,
+    ParentId,
+    RunId,
+    ScheduleId,
+)
 from jobyard.cli.output import Output, one_line
 
 app = typer.Typer(help="List, watch and steer jobs.", no_args_is_help=True)
@@ -38,6 +51,11 @@ def list_jobs(
     tag: Annotated[list[str], typer.Option("--tag", help="May be repeated: all of them.")] = [],  # noqa: B006
     metadata: Annotated[list[str], typer.Option("--metadata", metavar="NAME=VALUE")] = [],  # noqa: B006
     correlation: Annotated[str | None, typer.Option("--correlation", help="A correlation id.")] = None,
+    schedule: ScheduleId = None,
+    run: RunId = None,
+    parent: ParentId = None,
+    after: CreatedAfter = None,
+    before: CreatedBefore = None,
     limit: Limit = 20,
     every: Every = False,
     cursor: Cursor = None,
@@ -45,7 +63,8 @@ def list_jobs(
 ) -> None:
     """The newest jobs first."""
     filters: dict[str, object] = {"state": state, "tool": tool, "queue": queue, "tag": tag}
-    filters |= {"metadata": arguments.metadata(metadata), "correlation_id": correlation}
+    filters |= {"metadata": arguments.metadata(metadata), "correlation_id": correlation, "schedule_id": schedule}
+    filters |= {"workflow_id": run, "parent_id": parent, **created(after, before)}
     page = listing.fetch("/v1/jobs", filters, limit=limit, every=every, cursor=cursor)
     listing.show(page, Output(json=json), ("id", "tool", "state", "attempt", "created"), job_summary)
 
@@ -108,6 +127,44 @@ def replay(job: JobId, parameter: Parameters = [], json: Json = False) -> None: 
         with session.connect() as client:
             body = {"parameters": {**client.jobs.get(job).data.parameters, **changed}}
     _act(job, "replay", body, Output(json=json))
+
+
+@app.command()
+def reschedule(
+    job: JobId,
+    run_at: Annotated[str | None, typer.Option("--run-at", help="RFC 3339 with zone.")] = None,
+    delay: Annotated[str | None, typer.Option("--delay", help="From now: 90, 5m, 2h, 1d.")] = None,
+    json: Json = False,
+) -> None:
+    """Move a job that waits for its time."""
+    if (run_at is None) == (delay is None):
+        raise UsageError("reschedule takes --run-at or --delay")
+    delay_s = arguments.seconds(delay, option="--delay", zero=True)
+    _act(job, "reschedule", {"run_at": moment(run_at)} if delay_s is None else {"delay_s": delay_s}, Output(json=json))
+
+
+@app.command()
+def submit(
+    path: Annotated[
+        str, typer.Argument(metavar="FILE", help="One submit a line as JSON, or one list of them; - reads stdin.")
+    ],
+    json: Json = False,
+) -> None:
+    """Submit many jobs; prints an id for each, in their order. A refused one stops no other."""
+    output, items = Output(json=json), arguments.documents(path)
+    with session.connect() as client, session.patient_interrupts():
+        found = client.submit_many(items)
+    refused = [item for item in found if not item.accepted]
+    if json:
+        rows = [{"index": item.index, "job_id": item.job_id, "problem": item.problem} for item in found]
+        output.document({"accepted": len(found) - len(refused), "rejected": len(refused), "items": rows})
+    for item in () if json else found:
+        output.print(item.job_id if item.accepted and item.job_id else "-")
+    for item in refused:
+        problem = item.problem or {}
+        where = "; ".join(f"{row.get('pointer')}: {row.get('message')}" for row in problem.get("errors", [])[:3])
+        output.say(f"item {item.index}: {one_line(problem.get('code'))} {one_line(where or problem.get('detail'))}")
+    raise typer.Exit(ExitCode.REFUSED if refused else ExitCode.DONE)
 
 
 def _act(job_id: str, verb: str, body: dict[str, Any] | None, output: Output) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,9 @@ from jobyard.cli import arguments, listing, session
 from jobyard.cli.codes import UsageError
 from jobyard.cli.options import Cursor, Every, Json, Limit
 from jobyard.cli.output import Output, one_line
+
+if TYPE_CHECKING:
+    from jobyard.client import Client
 
 queues = typer.Typer(help="Queues: how full, paused or drained, their limits.", no_args_is_help=True)
 routes = typer.Typer(help="Which queue jobs of a tool go to that name none.", no_args_is_help=True)
@@ -40,6 +44,12 @@ def _tell(document: dict[str, Any], output: Output, names: tuple[str, ...]) -> N
         output.facts((name, document.get(name)) for name in names)
 
 
+def _told(call: Callable[[Client], Any], names: tuple[str, ...], *, json: bool) -> None:
+    """Call, and show the document of what came back."""
+    with session.connect() as client:
+        _tell(call(client).document, Output(json=json), names)
+
+
 def _rate(text: str | None, burst: int | None) -> dict[str, Any] | None:
     """`10/s`, `100/5m`."""
     if text is None:
@@ -66,29 +76,25 @@ def list_queues(json: Json = False) -> None:
 @queues.command("show")
 def show_queue(name: Name, json: Json = False) -> None:
     """A queue: depth by state, limits, what came and went in the last minute."""
-    with session.connect() as client:
-        _tell(client.queues.get(name).document, Output(json=json), _QUEUE_FACTS)
+    _told(lambda client: client.queues.get(name), _QUEUE_FACTS, json=json)
 
 
 @queues.command("pause")
 def pause_queue(name: Name, json: Json = False) -> None:
     """Start no more of its jobs; new ones are still taken."""
-    with session.connect() as client:
-        _tell(client.queues.pause(name).document, Output(json=json), _QUEUE_FACTS)
+    _told(lambda client: client.queues.pause(name), _QUEUE_FACTS, json=json)
 
 
 @queues.command("resume")
 def resume_queue(name: Name, json: Json = False) -> None:
     """End a pause and a drain."""
-    with session.connect() as client:
-        _tell(client.queues.resume(name).document, Output(json=json), _QUEUE_FACTS)
+    _told(lambda client: client.queues.resume(name), _QUEUE_FACTS, json=json)
 
 
 @queues.command("drain")
 def drain_queue(name: Name, json: Json = False) -> None:
     """Take no more jobs; those that wait still run."""
-    with session.connect() as client:
-        _tell(client.queues.drain(name).document, Output(json=json), _QUEUE_FACTS)
+    _told(lambda client: client.queues.drain(name), _QUEUE_FACTS, json=json)
 
 
 @queues.command("set")
@@ -108,8 +114,7 @@ def set_queue(
     changes: dict[str, Any] = ({"limits": bounds} if bounds else {}) | ({} if weight is None else {"weight": weight})
     if not changes:
         raise UsageError("name what to change: --weight, --concurrency, --rate, --max-waiting or --no-limits")
-    with session.connect() as client:
-        _tell(client.queues.change(name, **changes).document, Output(json=json), _QUEUE_FACTS)
+    _told(lambda client: client.queues.change(name, **changes), _QUEUE_FACTS, json=json)
 
 
 @routes.command("list")
@@ -186,22 +191,19 @@ def list_workers(json: Json = False) -> None:
 @workers.command("show")
 def show_worker(worker: Id, json: Json = False) -> None:
     """A worker, and your jobs that it runs."""
-    with session.connect() as client:
-        _tell(client.workers.get(worker).document, Output(json=json), _WORKER_FACTS)
+    _told(lambda client: client.workers.get(worker), _WORKER_FACTS, json=json)
 
 
 @workers.command("drain")
 def drain_worker(worker: Id, json: Json = False) -> None:
     """Let it claim nothing more, after a restart neither; what runs there ends as ever."""
-    with session.connect() as client:
-        _tell(client.workers.drain(worker).document, Output(json=json), _WORKER_FACTS)
+    _told(lambda client: client.workers.drain(worker), _WORKER_FACTS, json=json)
 
 
 @workers.command("resume")
 def resume_worker(worker: Id, json: Json = False) -> None:
     """Let it work again."""
-    with session.connect() as client:
-        _tell(client.workers.resume(worker).document, Output(json=json), _WORKER_FACTS)
+    _told(lambda client: client.workers.resume(worker), _WORKER_FACTS, json=json)
 
 
 def _queue_row(row: dict[str, Any]) -> tuple[object, ...]:

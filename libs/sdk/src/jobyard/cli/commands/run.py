@@ -33,10 +33,21 @@ def run(
     queue: Annotated[str | None, typer.Option("--queue", help="The queue; the tool's own if not given.")] = None,
     priority: Annotated[int | None, typer.Option("--priority", min=1, max=10, help="10 is most urgent.")] = None,
     timeout: Annotated[str | None, typer.Option("--timeout", help="Of one attempt: 90, 5m, 2h.")] = None,
+    soft_timeout: Annotated[
+        str | None, typer.Option("--soft-timeout", help="The tool is asked to end: 60, 4m.")
+    ] = None,
     delay: Annotated[str | None, typer.Option("--delay", help="Start no earlier than in: 90, 5m, 2h, 1d.")] = None,
     run_at: Annotated[str | None, typer.Option("--run-at", help="Start no earlier than: RFC 3339 with zone.")] = None,
     ttl: Annotated[str | None, typer.Option("--ttl", help="Give up if it has not started after: 90, 5m.")] = None,
+    deadline: Annotated[str | None, typer.Option("--deadline", help="Ended by then: RFC 3339 with zone.")] = None,
     max_attempts: Annotated[int | None, typer.Option("--max-attempts", min=1, max=100)] = None,
+    retry: Annotated[
+        list[str],
+        typer.Option("--retry", metavar="NAME=VALUE", help="backoff, base_s, cap_s, jitter, budget_s, non_retryable."),
+    ] = [],  # noqa: B006
+    fairness_key: Annotated[str | None, typer.Option("--fairness-key", help="Whose turn it takes.")] = None,
+    concurrency_key: Annotated[str | None, typer.Option("--concurrency-key", help="Few at once of this key.")] = None,
+    callback: Annotated[str | None, typer.Option("--callback-url", help="Told of the end.")] = None,
     after: Annotated[list[str], typer.Option("--after", metavar="JOB", help="Wait for this job first.")] = [],  # noqa: B006
     dedupe: Annotated[
         str | None, typer.Option("--dedupe", metavar="[MODE:]KEY", help="One job for KEY: while_active, ttl, debounce.")
@@ -66,7 +77,12 @@ def run(
         "delay_s": arguments.seconds(delay, option="--delay", zero=True),
         "run_at": moment(run_at),
         "ttl_s": arguments.seconds(ttl, option="--ttl"),
-        "retry": None if max_attempts is None else {"max_attempts": max_attempts},
+        "soft_timeout_s": arguments.seconds(soft_timeout, option="--soft-timeout"),
+        "deadline_at": moment(deadline, option="--deadline"),
+        "retry": arguments.retry(retry, max_attempts=max_attempts) or None,
+        "fairness_key": fairness_key,
+        "concurrency_key": concurrency_key,
+        "callback_url": callback,
         "dedupe": _dedupe(dedupe, dedupe_for),
         "use_cache": False if fresh else None,
         "depends_on": arguments.texts(after, option="--after") or None,
@@ -106,6 +122,14 @@ def moment(text: str | None, *, option: str = "--run-at") -> str | None:
     if found.tzinfo is None:
         raise UsageError(f"{option} {text[:60]!r}: add the zone, Z or +02:00")
     return text
+
+
+def created(after: str | None, before: str | None) -> dict[str, object]:
+    """The members of a filter by time."""
+    return {
+        "created_after": moment(after, option="--created-after"),
+        "created_before": moment(before, option="--created-before"),
+    }
 
 
 def _dedupe(text: str | None, lasting: str | None) -> dict[str, Any] | None:

@@ -25,6 +25,18 @@ class Routes(Handler):
         job = self.yard.submit(body, key=self.headers.get("Idempotency-Key"))
         self.answer(202, job, headers={"Location": f"/v1/jobs/{job['id']}"})
 
+    def submit_many(self) -> None:
+        rows: list[Document] = []
+        for index, item in enumerate(json.loads(self.body())["items"]):
+            key = item.pop("idempotency_key", None)
+            if item.get("tool") in TOOLS:
+                rows.append({"index": index, "job_id": self.yard.submit(item, key=key)["id"]})
+            else:
+                rows.append({"index": index, "problem": {"code": "unknown_tool", "status": 422, "errors": []}})
+        good = sum("job_id" in row for row in rows)
+        answer = {"id": "batch_1", "accepted": good, "rejected": len(rows) - good, "items": rows}
+        self.answer(202, answer)
+
     def _found(self, job_id: str) -> Document:
         job = self.yard.jobs.get(job_id)
         if job is None:
@@ -55,7 +67,9 @@ class Routes(Handler):
         body = json.loads(self.body() or b"{}")
         job = self._found(job_id)
         ended = job["state"] in TERMINAL
-        if verb == "cancel":
+        if verb == "reschedule":
+            job["run_at"] = body.get("run_at")
+        elif verb == "cancel":
             if ended:
                 raise Problem(409, "job_finished", f"{job_id} has ended")
             self.yard.end(job_id, "cancelled", reason="user")
@@ -213,9 +227,10 @@ class Routes(Handler):
 
 Routes.routes = [
     ("POST", "/v1/jobs", Routes.submit),
+    ("POST", "/v1/job-batches", Routes.submit_many),
     ("GET", "/v1/jobs", Routes.job_list),
     ("GET", "/v1/jobs/([^/]+)", Routes.job),
-    ("POST", "/v1/jobs/([^/]+)/(cancel|retry|replay)", Routes.act),
+    ("POST", "/v1/jobs/([^/]+)/(cancel|retry|replay|reschedule)", Routes.act),
     ("GET", "/v1/jobs/([^/]+)/result", Routes.result),
     ("GET", "/v1/jobs/([^/]+)/logs", Routes.logs),
     ("GET", "/v1/jobs/([^/]+)/events", Routes.events),

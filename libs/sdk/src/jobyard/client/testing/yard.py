@@ -85,6 +85,8 @@ class Yard:
         self.faults: list[Fault] = []
         self.canned: dict[str, Any] = {}
         """Path → the document that a GET of it answers, whatever it is."""
+        self.submitted: list[Document] = []
+        """The documents of all submits that made a job."""
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         self.autoend: str | None = None
         """The state in which a job that would run on ends at once."""
@@ -103,6 +105,7 @@ class Yard:
             if key is not None and key in self.keys:
                 return self.jobs[self.keys[key]]
             job = self._new(body)
+            self.submitted.append(body)
             if key is not None:
                 self.keys[key] = job["id"]
         self._run(job["id"], body)
