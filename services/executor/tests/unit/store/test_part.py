@@ -68,7 +68,8 @@ def test_an_update_names_its_rows_by_an_array_also_when_the_rest_is_shared() -> 
     part = Part("UPDATE job j", columns, places(columns, ["state"]), update=True)
     assert part.sql(1, shared=True) == (
         "UPDATE job j SET state = $2::text FROM unnest($1::text[]) AS n (job_id) "
-        "WHERE j.job_id = n.job_id AND j.job_id = ANY($1::text[])"
+        "WHERE j.job_id = n.job_id AND j.job_id = ANY($1::text[]) "
+        "AND j.job_id BETWEEN ($1::text[])[1] AND ($1::text[])[cardinality($1::text[])]"
     )
 
 
