@@ -12,7 +12,7 @@ from tests.load.rates import Rates, fresh_tag, submit
 
 
 class Waits(NamedTuple):
-    """Median `wait_ms` of the second tenant's jobs: alone, and behind the flood; how many waited before it then."""
+    """Median `wait_ms` of the second tenant's jobs: alone, and behind the flood; how many still waited at its end."""
 
     idle_ms: float
     behind_ms: float
@@ -26,12 +26,14 @@ async def second_tenant(rates: Rates, *, flood: int, probes: int = 40) -> Waits:
         key = (await _post(first, "/v1/api-keys", {"tenant_id": tenant["id"], "name": "neighbour"}))["key"]
         async with rates.connection(key) as second:
             idle = await _waits(second, probes)
-            tag = fresh_tag("flood")
-            item = {"tool": "test.sleep", "parameters": {"seconds": 0.01}, "tags": [tag]}
+            item = {"tool": "test.sleep", "parameters": {"seconds": 0.01}, "tags": [fresh_tag("flood")]}
+            await rates.queue("pause")
             for _ in range(0, flood, 1000):
                 await _post(first, "/v1/job-batches", {"items": [item] * 1000})
-            backlog = (await first.get("/v1/queues/default"))["depth"]["queued"]
+            await rates.waiting(flood)
+            await rates.queue("resume")
             behind = await _waits(second, probes)
+            backlog = (await first.get("/v1/queues/default"))["depth"]["queued"]
     await rates.drained()
     return Waits(statistics.median(idle), statistics.median(behind), backlog)
 

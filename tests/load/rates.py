@@ -54,18 +54,23 @@ class Rates:
         The jobs run afterwards.
         """
         body = json.dumps(submit(fresh_tag("rate"))).encode()
-        await self._queue("pause")
+        await self.queue("pause")
         before, began = cpu_s(self.stack.pids()), time.perf_counter()
         await spread(self.connection, connections, [body] * jobs, _one)
         seconds = time.perf_counter() - began
-        await self._until(f"SELECT count(*) = {jobs} FROM executor.ready", what=f"{jobs} waiting jobs")
+        await self.waiting(jobs)
         await self.settled()
         found = Rate(jobs, seconds, self._cpu(before, jobs))
-        await self._queue("resume")
+        await self.queue("resume")
         await self.drained()
         return found
 
-    async def _queue(self, verb: str) -> None:
+    async def waiting(self, jobs: int) -> None:
+        """So many jobs are ingested and wait."""
+        await self._until(f"SELECT count(*) >= {jobs} FROM executor.ready", what=f"{jobs} waiting jobs")
+
+    async def queue(self, verb: str) -> None:
+        """Pause or resume the default queue."""
         async with self.connection() as connection:
             status, answer = await connection.call("POST", f"/v1/queues/default/{verb}")
             assert status == 200, answer[:300]

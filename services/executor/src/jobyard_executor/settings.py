@@ -31,7 +31,7 @@ class Settings(CommonSettings):
     tool_folders: Names = Field((), description="Folders of command tools, separated by commas.")
     enable_shell: bool = Field(False, description="Offer the tools that run what their users write.")
     async_workers: int | None = Field(None, ge=1, le=64, description="Worker processes for async tools.")
-    async_slots: int = Field(200, ge=1, le=10_000, description="Async jobs at once in each of those.")
+    async_slots: int = Field(500, ge=1, le=10_000, description="Async jobs at once in each of those.")
     process_slots: int | None = Field(None, ge=0, le=1000, description="Process tools at once.")
     command_slots: int | None = Field(None, ge=0, le=1000, description="Command tools at once.")
     tool_memory_mib: int = Field(2048, ge=64, description="Memory of one process of a command tool.")

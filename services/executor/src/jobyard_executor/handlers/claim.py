@@ -25,6 +25,7 @@ from jobyard_executor.domain.lane import Lane, runnable
 from jobyard_executor.domain.lane import parse as parse_lane
 from jobyard_executor.domain.plan import Waiting
 from jobyard_executor.domain.plan import plan as make_plan
+from jobyard_executor.domain.portion import Portion
 from jobyard_executor.domain.work_queues import WorkQueues
 from jobyard_executor.handlers.context import Engine
 from jobyard_executor.handlers.walk import Walk
@@ -80,6 +81,7 @@ class Claimer:
     _limits: frozenset[str] = frozenset()
     _paused: frozenset[str] = frozenset()
     _rules_until: float = 0.0
+    _portion: Portion = field(default_factory=Portion)
     _walk: Walk = field(default_factory=Walk)
     _parsed: dict[str, Lane] = field(default_factory=dict)
     _made: set[str] = field(default_factory=set)
@@ -161,7 +163,9 @@ class Claimer:
         claim_id: str,
     ) -> list[Held]:
         room = await self._room(connection, waiting)
-        plan = make_plan(waiting, free=free, room=room.left, tree=self.fair)
+        now_s = self.engine.clock.monotonic()
+        portion = self._portion.of(free, (row.lane for row in waiting), now=now_s)
+        plan = make_plan(waiting, free=portion, room=room.left, tree=self.fair)
         if not plan.orders:
             self.wait_s = room.wait_s
             return []

@@ -31,7 +31,7 @@ class RunnerSettings:
     folders: tuple[Path, ...] = ()
     loader: str = "jobyard_executor.tools.catalogue:load"
     async_workers: int = max(1, CORES // 2)
-    async_slots: int = 200
+    async_slots: int = 500
     process_slots: int = 2 * CORES
     command_slots: int = 2 * CORES
     jobs_per_child: int = 1000
