@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 from jobyard_common.contracts.jobs import TERMINAL, JobState
@@ -12,18 +12,41 @@ from jobyard_executor.handlers.context import Engine
 from jobyard_executor.store import edges, jobs
 
 OLDER_THAN = timedelta(seconds=60)
-LIMIT = 500
+PAGE, PAGES = 500, 20
+BEGIN: edges.Place = (datetime.min.replace(tzinfo=UTC), "")
 
 
-async def sweep_blocked(engine: Engine, pool: asyncpg.Pool) -> int:
-    """Resolve blocked jobs older than a minute that nobody else will; returns how many."""
+class SweepBlocked:
+    """Goes through the blocked jobs in the order of their age, `PAGES` at a time, and begins anew behind the last."""
+
+    def __init__(self, engine: Engine, pool: asyncpg.Pool) -> None:
+        self._engine = engine
+        self._pool = pool
+        self._after = BEGIN
+
+    async def work(self) -> int:
+        """Resolve blocked jobs older than a minute that nobody else will; returns how many."""
+        count = 0
+        for _ in range(PAGES):
+            resolved, self._after = await _sweep_page(self._engine, self._pool, after=self._after)
+            count += resolved
+            if self._after == BEGIN:
+                break
+        if count:
+            self._engine.wake_claim()
+            self._engine.wake_relay()
+        return count
+
+
+async def _sweep_page(engine: Engine, pool: asyncpg.Pool, *, after: edges.Place) -> tuple[int, edges.Place]:
+    """How many were resolved, and where the next page begins."""
     now = engine.clock.now()
     count = 0
     async with pool.acquire() as connection, connection.transaction():
-        old = await edges.old_blocked(connection, before=now - OLDER_THAN, limit=LIMIT)
+        old = await edges.old_blocked(connection, before=now - OLDER_THAN, after=after, limit=PAGE)
         if not old:
-            return 0
-        locked = await jobs.lock_free(connection, old)
+            return 0, BEGIN
+        locked = await jobs.lock_free(connection, [job_id for _, job_id in old])
         rows = await connection.fetch(edges.PARENTS, sorted(locked.jobs))
         parents: dict[str, list[tuple[str, str | None]]] = {}
         for row in rows:
@@ -43,10 +66,7 @@ async def sweep_blocked(engine: Engine, pool: asyncpg.Pool) -> int:
                 count += 1
         await write.flush(connection)
         await resolve_children(engine, connection, write.terminal)
-    if count:
-        engine.wake_claim()
-        engine.wake_relay()
-    return count
+    return count, old[-1] if len(old) == PAGE else BEGIN
 
 
 def _circles(parents: dict[str, list[tuple[str, str | None]]]) -> set[str]:

@@ -22,7 +22,7 @@ from jobyard_executor.handlers.context import Engine
 from jobyard_executor.handlers.fire_timers import LIMIT, fire_timers
 from jobyard_executor.handlers.prune import keep_partitions, prune
 from jobyard_executor.handlers.reap import reap_orphans, reap_session
-from jobyard_executor.handlers.sweep_blocked import sweep_blocked
+from jobyard_executor.handlers.sweep_blocked import SweepBlocked
 from jobyard_executor.inbound.chores import Chore
 from jobyard_executor.store import sessions
 
@@ -57,6 +57,7 @@ class Timers(Component):
         self._own_session = own_session
         self._more = more
         self._watch = Watch(terms.ttl)
+        self._blocked = SweepBlocked(engine, pool)
         self._dice = random.Random()  # noqa: S311 - spreads load
 
     async def start(self) -> None:
@@ -100,7 +101,7 @@ class Timers(Component):
         await reap_orphans(self._engine, self._pool, terms=self._terms)
 
     async def _sweep(self) -> None:
-        await sweep_blocked(self._engine, self._pool)
+        await self._blocked.work()
 
     async def _keep(self) -> None:
         await keep_partitions(self._engine, self._pool)

@@ -10,7 +10,12 @@ from jobyard_common.db.connection import Connection
 CLOSE = """
 UPDATE edge SET done = true WHERE parent_id = ANY($1::text[]) AND NOT done RETURNING parent_id, child_id
 """
-OLD_BLOCKED = "SELECT job_id FROM blocked WHERE since < $1 ORDER BY since LIMIT $2"
+OLD_BLOCKED = """
+SELECT since, job_id FROM blocked WHERE since < $1 AND since >= $2 AND (since, job_id) > ($2, $3)
+ORDER BY since, job_id LIMIT $4
+"""
+Place = tuple[datetime, str]
+"""Since when a job is blocked, and its id."""
 FORGET = """
 DELETE FROM edge WHERE (parent_id, child_id) IN (
     SELECT parent_id, child_id FROM edge
@@ -30,5 +35,6 @@ async def close(connection: Connection, parents: Sequence[str]) -> list[tuple[st
     return [(row[0], row[1]) for row in await connection.fetch(CLOSE, sorted(parents))]
 
 
-async def old_blocked(connection: Connection, *, before: datetime, limit: int) -> list[str]:
-    return [row[0] for row in await connection.fetch(OLD_BLOCKED, before, limit)]
+async def old_blocked(connection: Connection, *, before: datetime, after: Place, limit: int) -> list[Place]:
+    """The next ones behind `after`, those that wait longest first."""
+    return [(row[0], row[1]) for row in await connection.fetch(OLD_BLOCKED, before, *after, limit)]

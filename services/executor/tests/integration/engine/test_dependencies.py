@@ -7,10 +7,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from jobyard_common.contracts.ids import new_id
 from jobyard_executor.domain.assignment import Assignment, Failure, Outcome, Verdict
+from jobyard_executor.handlers import sweep_blocked
 from jobyard_executor.handlers.finish import Ended, finish
-from jobyard_executor.handlers.sweep_blocked import sweep_blocked
+from jobyard_executor.handlers.sweep_blocked import SweepBlocked
 from jobyard_executor.store import sessions
 from jobyard_executor.testing.runner import ScriptedRunner, ended
 
@@ -94,11 +96,11 @@ def test_the_sweeper_resolves_circles_and_parents_that_never_come(play: Play) ->
         lonely = bench.submit(depends_on=(new_id("job"),))
         await bench.apply(lonely)
         bench.clock.ahead = timedelta(seconds=61)
-        await sweep_blocked(bench.engine, bench.pool)
+        await SweepBlocked(bench.engine, bench.pool).work()
         assert {(await bench.job(job_id)).reason for job_id in (one, two)} == {"dependency_failed"}
         assert (await bench.job(lonely.job_id)).state == "blocked"
         bench.clock.ahead = timedelta(minutes=11)
-        await sweep_blocked(bench.engine, bench.pool)
+        await SweepBlocked(bench.engine, bench.pool).work()
         assert (await bench.job(lonely.job_id)).reason == "dependency_failed"
         assert await bench.count("blocked") == 0
 
@@ -113,5 +115,24 @@ def test_a_blocked_job_can_be_cancelled(play: Play) -> None:
         await bench.apply(bench.cancel(child.job_id))
         assert (await bench.job(child.job_id)).state == "cancelled"
         assert await bench.count("blocked") == 0
+
+    play(scenario)
+
+
+def test_the_sweeper_comes_to_every_blocked_job(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_blocked, "PAGE", 3)
+    monkeypatch.setattr(sweep_blocked, "PAGES", 2)
+
+    async def scenario(bench: Any) -> None:
+        waiting = bench.submit(queue="nobody")
+        await bench.apply(waiting)
+        await bench.apply(*[bench.submit(depends_on=(waiting.job_id,)) for _ in range(7)])
+        bench.clock.ahead = timedelta(minutes=1)
+        lonely = [bench.submit(depends_on=(new_id("job"),)) for _ in range(4)]
+        await bench.apply(*lonely)
+        bench.clock.ahead = timedelta(minutes=20)
+        sweep = SweepBlocked(bench.engine, bench.pool)
+        assert [await sweep.work() for _ in range(3)] == [0, 4, 0]
+        assert {(await bench.job(one.job_id)).reason for one in lonely} == {"dependency_failed"}
 
     play(scenario)

@@ -96,7 +96,7 @@ def test_hot_queries_read_no_whole_table(play: Play) -> None:
             "next timer": (timers.NEXT,),
             "close edges": (edges.CLOSE, some[:20]),
             "parents": (edges.PARENTS, some[:20]),
-            "old blocked": (edges.OLD_BLOCKED, now, 500),
+            "old blocked": (edges.OLD_BLOCKED, now, now - timedelta(days=1), "", 500),
             "result": (reading.RESULT, ids[0]),
             "lifecycle": (reading.LIFECYCLE, ids[0], 0, 100),
             "attempts": (reading.ATTEMPTS, ids[0]),
