@@ -122,13 +122,13 @@ def test_unknown_tools_and_versions_are_errors_that_no_retry_cures(play: Play) -
 
 def test_more_jobs_than_slots_wait_and_all_end(play: Play) -> None:
     async def story(bench: Any) -> None:
-        assert bench.runner.free() == {"async": 200, "process": 3, "command": 3}
-        fences = [bench.go("test.noop.process") for _ in range(50)] + [bench.go("test.noop") for _ in range(500)]
+        assert bench.runner.free() == {"async": 500, "process": 3, "command": 3}
+        fences = [bench.go("test.noop.process") for _ in range(50)] + [bench.go("test.noop") for _ in range(1200)]
         assert bench.runner.free()["process"] == 0
-        assert len(bench.runner.running()) == 550
+        assert len(bench.runner.running()) == 1250
         for fence in fences:
             assert (await bench.end(fence)).verdict is Verdict.SUCCEEDED
-        assert bench.runner.free() == {"async": 200, "process": 3, "command": 3}
+        assert bench.runner.free() == {"async": 500, "process": 3, "command": 3}
         assert bench.runner.running() == frozenset()
 
     play(story)
