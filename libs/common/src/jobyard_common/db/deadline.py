@@ -55,7 +55,7 @@ def _give_up(task: asyncio.Task[T], held: list[Connection]) -> None:
         try:
             held[0].terminate()
         except asyncpg.InterfaceError:
-            # It is on its way back to the pool, which asks the server to forget what was done on it.
+            # It is on its way back to the pool, which may be asking the server to forget what was done on it.
             task.cancel()
     else:
         task.cancel()

@@ -12,24 +12,19 @@ from jobyard_executor.domain.lane import Lane
 
 SHARED = 64
 SHARED_S = 5.0
-"""So long after two were seen waiting at once they count as sharing the slots."""
+"""Two of whom jobs waited within so long share the slots."""
 
 
 class Portion:
     """Of one claimer. Who shares is a tenant, or a fairness key of a tenant."""
 
     def __init__(self) -> None:
-        self._last: tuple[str, str] | None = None
-        self._last_at = self._shared_until = float("-inf")
+        self._seen: dict[tuple[str, str], float] = {}
 
     def of(self, free: Mapping[str, int], lanes: Iterable[Lane], *, now: float) -> Mapping[str, int]:
         """What to ask for of the free slots, by isolation; `now` in seconds by the monotonic clock."""
-        found = {lane.path[:2] for lane in lanes}
-        others = found - {self._last}
-        if len(found) > 1 or (others and self._last is not None and now - self._last_at < SHARED_S):
-            self._shared_until = now + SHARED_S
-        if found:
-            self._last, self._last_at = min(found), now
-        if now >= self._shared_until:
+        lately = {who: at for who, at in self._seen.items() if now - at < SHARED_S}
+        self._seen = lately | {lane.path[:2]: now for lane in lanes}
+        if len(self._seen) < 2:
             return free
         return {isolation: min(slots, SHARED) for isolation, slots in free.items()}

@@ -70,7 +70,8 @@ async def _step(
         if bulk is None:
             return False
         found = await _items(connection, bulk, filters_of, limit=most or step_size(bulk.rate_per_s))
-        items, waits_for = await _fitting(engine, connection, bulk, found)
+        queues = await _queues(connection, bulk, found)
+        items, waits_for = _fitting(engine, bulk, found, queues)
         _note_waiting(bulk, waits_for)
         if items and bulk.ids is None:
             bulk.cursor_at, bulk.cursor_id = found[len(items) - 1]
@@ -81,6 +82,7 @@ async def _step(
             bulk.note_outcomes([(job_id, "unstorable") for job_id in items])
         else:
             bulk.note_outcomes(await _apply(engine, connection, bulk, items, stops))
+            engine.room.take(bulk.tenant, [queues[job_id] for job_id in items if job_id in queues])
         bulk.due_at = due_after(bulk, len(items), now=now) if waits_for is None else now + LOOK_AGAIN
         await store.update(connection, bulk)
     for job_id, fence in stops:
@@ -101,14 +103,18 @@ async def _items(
     return [*await store.items(connection, bulk.tenant, filters, after=after, limit=limit)]
 
 
-async def _fitting(
-    engine: Engine, connection: Connection, bulk: Bulk, found: list[tuple[datetime | None, str]]
+async def _queues(connection: Connection, bulk: Bulk, found: list[tuple[datetime | None, str]]) -> dict[str, str]:
+    """Where the jobs go that the items are made into; nowhere if the action makes none."""
+    if bulk.action not in MAKES_JOBS or not found:
+        return {}
+    return await store.queues(connection, bulk.tenant, sorted(job_id for _, job_id in found))
+
+
+def _fitting(
+    engine: Engine, bulk: Bulk, found: list[tuple[datetime | None, str]], queues: dict[str, str]
 ) -> tuple[list[str], str | None]:
     """The items for whose new jobs there is room, and why the next one has to wait."""
     ids = [job_id for _, job_id in found]
-    if bulk.action not in MAKES_JOBS or engine.room.wide(bulk.tenant, len(ids)):
-        return ids, None
-    queues = await store.queues(connection, bulk.tenant, ids)
     count, waits_for = engine.room.fitting(bulk.tenant, [queues.get(job_id) for job_id in ids])
     return ids[:count], waits_for
 
@@ -147,9 +153,6 @@ async def _apply(
         return [(one, "applied" if one in done else "conflict" if one in known else "not_found") for one in items]
     orders = {job_id: _order(engine, bulk, job_id) for job_id in items if job_id in known}
     stops += await apply_orders(engine, connection, list(orders.values()))
-    if bulk.action in MAKES_JOBS:
-        queues = await store.queues(connection, bulk.tenant, sorted(orders))
-        engine.room.take(bulk.tenant, queues.values())
     commands = {job_id: order.command.command_id for job_id, order in orders.items()}
     outcomes = await store.outcomes(connection, list(commands.values()))
     return [(one, outcomes[commands[one]] if one in commands else "not_found") for one in items]
