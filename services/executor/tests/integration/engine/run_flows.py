@@ -40,6 +40,25 @@ def step(name: str, *after: str | tuple[str, str], **more: Any) -> dict[str, Any
     return {"name": name, "tool": "test.noop", "after": edges, **more}
 
 
+async def define(bench: Any) -> None:
+    """Store a definition of `test.noop` that tries once."""
+    definition = ToolDefinition(
+        "test.noop",
+        "1",
+        "",
+        "",
+        msgspec.Raw(b"{}"),
+        "default",
+        Isolation.ASYNC,
+        Level.L0,
+        "h",
+        retry={"max_attempts": 1},
+    )
+    await bench.pool.execute(
+        "UPDATE tool_version SET definition = $1 WHERE name = 'test.noop'", msgspec.json.encode(definition).decode()
+    )
+
+
 class Flows:
     """Runs on a bench."""
 
@@ -48,21 +67,7 @@ class Flows:
         bench.engine.advance_runs = advance_runs
 
     async def open(self, *, pump: bool = True) -> Flows:
-        definition = ToolDefinition(
-            "test.noop",
-            "1",
-            "",
-            "",
-            msgspec.Raw(b"{}"),
-            "default",
-            Isolation.ASYNC,
-            Level.L0,
-            "h",
-            retry={"max_attempts": 1},
-        )
-        await self.bench.pool.execute(
-            "UPDATE tool_version SET definition = $1 WHERE name = 'test.noop'", msgspec.json.encode(definition).decode()
-        )
+        await define(self.bench)
         if pump:
             self.pump = RunPump(self.bench.engine, self.bench.pool)
             self.bench.engine.wake_runs = self.pump.wake

@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 from jobyard_common.contracts.ids import new_id
 from jobyard_common.contracts.jobs import Retry
-from jobyard_common.contracts.tools import Isolation, Level, ToolDefinition
 from jobyard_executor.domain.assignment import Assignment, Failure, Outcome, Verdict
 from jobyard_executor.domain.child import ChildJob, child_id
 from jobyard_executor.handlers.fire_timers import fire_timers
 from jobyard_executor.testing.runner import ScriptedRunner, ended
+
+from .run_flows import define
 
 TENANT = "tnt_test"
 Play = Callable[[Callable[[Any], Awaitable[None]]], None]
@@ -22,24 +23,6 @@ Play = Callable[[Callable[[Any], Awaitable[None]]], None]
 
 def child(key: str, **more: Any) -> ChildJob:
     return ChildJob(key, msgspec.Raw(json.dumps({"tool": "test.noop", **more}).encode()))
-
-
-async def define(bench: Any) -> None:
-    definition = ToolDefinition(
-        "test.noop",
-        "1",
-        "",
-        "",
-        msgspec.Raw(b"{}"),
-        "default",
-        Isolation.ASYNC,
-        Level.L0,
-        "h",
-        retry={"max_attempts": 1},
-    )
-    await bench.pool.execute(
-        "UPDATE tool_version SET definition = $1 WHERE name = 'test.noop'", msgspec.json.encode(definition).decode()
-    )
 
 
 def with_children(assignment: Assignment, children: tuple[ChildJob, ...], **more: Any) -> Outcome:
